@@ -1,0 +1,1 @@
+"""runforge: labelled data in; a trained, evaluated, recorded and reproducible model out."""

@@ -1,0 +1,63 @@
+"""Every error a user can cause or meet, each with its exit code.
+
+    RunforgeError            1  a fault of ours, or of the machine
+    ├── UserError            2  the user's mistake: what, where, the mend, in one line
+    │   ├── ConfigError         a key, a value or a choice in the configuration
+    │   ├── DataError           a file, a folder, a row or a label
+    │   └── StoreError          the MLflow store or its server
+    ├── TrainingError        1  training ended without a usable model (a loss that is not a number, …)
+    └── Interrupted          130 or 143: a signal ended it
+
+`Refused` is no failure of a command: it is how a source or a modality says that one sample
+can't be used. Preparing catches it and puts the sample into quarantine.
+"""
+
+from __future__ import annotations
+
+import signal
+
+
+class RunforgeError(Exception):
+    """Something that ended a command; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class UserError(RunforgeError):
+    """A mistake of the user's: one line that says what is wrong, where, and the mend."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+        self.what, self.where, self.mend = what, where, mend
+        line = f"{where}: {what}" if where else what
+        super().__init__(" ".join((f"{line}; {mend}" if mend else line).split()))
+
+
+class ConfigError(UserError):
+    """A key, value or choice in the configuration; `where` is the file or the override."""
+
+
+class DataError(UserError):
+    """A file, folder, row or label in the data; `where` is its path."""
+
+
+class StoreError(UserError):
+    """The MLflow store: not reachable, not readable, or without what was asked for."""
+
+
+class TrainingError(RunforgeError):
+    """Training ended without a model that may be used."""
+
+
+class Interrupted(RunforgeError):
+    """A signal ended the command: exit code 128 + its number, as shells have it."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+        super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
+
+
+class Refused(Exception):  # noqa: N818 - not an error of the command, see the module's text
+    """One sample can't be used; the message is the reason, as the quarantine list shows it."""
