@@ -1,0 +1,44 @@
+# make demo: from nothing to a trained, evaluated and recorded model. make test: the tests.
+# Everything runs in .venv, with the versions of constraints.txt.
+PYTHON ?= python3.11
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+
+.PHONY: demo install test check lint types contracts bench clean
+
+demo: install
+	runforge sample digits
+	dvc add --quiet data
+	dvc repro
+	@echo
+	dvc metrics show
+	@echo
+	@echo "report:  $(CURDIR)/out/evaluation/report.html (open it in a browser)"
+	@echo "runs:    source .venv/bin/activate && mlflow ui, then open http://127.0.0.1:5000"
+
+install: .venv/installed
+
+# torch first and by exact version: an open range would pull another build of several gigabytes.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[develop]'
+	touch $@
+
+test: install
+	pytest
+
+check: lint types contracts test
+
+lint: install
+	ruff check
+	ruff format --check
+
+types: install
+	mypy
+
+contracts: install
+	lint-imports
+
+clean:
+	rm -rf .venv out samples
