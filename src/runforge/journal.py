@@ -1,0 +1,135 @@
+"""The journal: the file through which the worker's metrics reach the driver (`journal.jsonl`).
+
+One line is one `Entry`. The worker appends; the driver reads what is new. NaN and infinities are
+kept as such (`NaN`, `Infinity`: JSON as Python reads and writes it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from runforge.errors import RunforgeError
+
+MAX_NAME_LENGTH = 250
+_NAME = re.compile(r"[/\w.\- ]+")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One value of one metric at one step."""
+
+    name: str
+    value: float
+    step: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal: metrics that belong to one step."""
+
+    metrics: dict[str, float]
+    step: int
+    timestamp_ms: int
+    """Milliseconds since 1970, when it was appended."""
+    epoch: int | None = field(default=None)
+
+    def points(self) -> list[MetricPoint]:
+        """The metrics as single points; the epoch is one of them, under the name `epoch`."""
+        values = self.metrics if self.epoch is None else {**self.metrics, "epoch": self.epoch}
+        return [
+            MetricPoint(name, float(value), self.step, self.timestamp_ms)
+            for name, value in values.items()
+        ]
+
+
+def check_metric_name(name: str) -> str:
+    """The name itself, if MLflow keeps it as it is on every system.
+
+    Raises ValueError otherwise: with odd characters removed, two metrics would become one.
+    """
+    plain = _NAME.fullmatch(name) and posixpath.normpath(name) == name
+    if not plain or name.startswith(("/", "..")) or name == "." or len(name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"{name!r} can't name a metric: letters, digits, space and _ - . / only, "
+            f"at most {MAX_NAME_LENGTH} characters, no empty part between slashes"
+        )
+    return name
+
+
+class Journal:
+    """The writing end; each `append` is one whole line in the file when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_half_line(path)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def append(self, metrics: Mapping[str, float], *, step: int, epoch: int | None = None) -> None:
+        """Writes one entry; raises ValueError for a name that MLflow would change."""
+        values = {check_metric_name(name): float(value) for name, value in metrics.items()}
+        entry = Entry(values, step, time.time_ns() // 1_000_000, epoch)
+        self._file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Closes the file; a second time does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class JournalReader:
+    """The reading end; it remembers how far it has read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> list[Entry]:
+        """The whole lines appended since the last call; none while there is no file.
+
+        A half-written last line is left for the next call. Raises `RunforgeError` where a whole
+        line is no entry.
+        """
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            fresh = file.read()
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        entries = [self._entry(line) for line in whole.splitlines()]
+        self._offset += len(whole)
+        return entries
+
+    def _entry(self, line: bytes) -> Entry:
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            return Entry(**fields)
+        except (ValueError, TypeError) as error:
+            raise RunforgeError(f"{self._path}: a line is no entry of a journal: {error}") from None
+
+
+def _drop_half_line(path: Path) -> None:
+    """Cuts what a killed writer left after the last line end, so that the next line is whole."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    os.truncate(path, content.rfind(b"\n") + 1)

@@ -1,0 +1,52 @@
+"""What must not be written down: credentials in addresses and in command lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+HIDDEN = "***"
+
+_SECRET_WORDS = frozenset(
+    {"apikey", "credential", "credentials", "key", "passwd", "password", "secret", "token"}
+)
+_USER_PART = re.compile(r"([a-zA-Z][\w+.-]*://)[^/\s]*@")
+_QUERY_PART = re.compile(r"([?&])([\w.-]+)=([^&\s]*)")
+_ASSIGNMENT = re.compile(r"([~+]{0,2}-{0,2}[\w./@-]+?)=(.*)", re.DOTALL)
+
+
+def is_secret_name(name: str) -> bool:
+    """True where one word of the name says so: `api_key`, `db.password`; not `monkey`."""
+    words = re.split(r"[^a-zA-Z0-9]+", name)
+    return any(word.lower() in _SECRET_WORDS for word in words)
+
+
+def redact_addresses(text: str) -> str:
+    """The text with `user:password@` and secret query values of every address in it hidden."""
+    return _QUERY_PART.sub(_hide_query_value, _USER_PART.sub(rf"\1{HIDDEN}@", text))
+
+
+def redact_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command with the values of secret names and credentials hidden.
+
+    Seen are `name=value`, `--name=value` and `--name value`.
+    """
+    shown: list[str] = []
+    hide_next = False
+    for argument in arguments:
+        is_option = argument.startswith("-")
+        shown.append(HIDDEN if hide_next and not is_option else _redact_argument(argument))
+        hide_next = is_option and "=" not in argument and is_secret_name(argument)
+    return shown
+
+
+def _redact_argument(argument: str) -> str:
+    match = _ASSIGNMENT.fullmatch(argument)
+    if match and is_secret_name(match[1]):
+        return f"{match[1]}={HIDDEN}"
+    return redact_addresses(argument)
+
+
+def _hide_query_value(match: re.Match[str]) -> str:
+    value = HIDDEN if is_secret_name(match[2]) else match[3]
+    return f"{match[1]}{match[2]}={value}"

@@ -1,0 +1,1 @@
+"""MLflow's only gate: stores, runs, models and how they are found again."""

@@ -1,0 +1,193 @@
+"""Finding runs again: by id, prefix, name, `latest` or `best`; their bundles and trials."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow.entities
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from runforge.errors import StoreError
+from runforge.tracking.store import Store
+
+PRIMARY_METRIC = "runforge.primary_metric"
+"""The tag that names a run's main metric and which way is better: `test/accuracy:max`."""
+KIND = "runforge.kind"
+"""The tag that is `sweep` for the parent run of a sweep, which has no model of its own."""
+
+_IDENTIFIER = re.compile(r"[0-9a-f]{6,32}")
+_SHOWN_CANDIDATES = 5
+_SEARCHED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run as the store knows it; metrics are the last values."""
+
+    run_id: str
+    name: str
+    status: str
+    started: datetime
+    ended: datetime | None
+    experiment_id: str
+    parent: str | None
+    """Run id of the sweep that it is a trial of."""
+    parameters: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.run_id[:8]} ({self.name}, {self.status.lower()})"
+
+
+TrialInfo = RunInfo
+
+
+def find_run(store: Store, reference: str) -> RunInfo:
+    """The one run that a reference means.
+
+    A reference is a run id, the beginning of one (6 digits or more), a run's name, `latest` (the
+    last that finished) or `best` (by the main metric, among the finished runs of the experiment).
+    A local store is searched whole, a shared server in the store's experiment only. Raises
+    `StoreError` where none or several fit.
+    """
+    if reference == "latest":
+        return _latest(store)
+    if reference == "best":
+        return _best(store)
+    found = _by_identifier(store, reference) or _by_name(store, reference)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _not_found(store, f"{reference!r} means {len(found)} runs", found)
+    raise _not_found(store, f"no run is called {reference!r}", recent_runs(store))
+
+
+def recent_runs(store: Store, *, count: int = _SHOWN_CANDIDATES) -> list[RunInfo]:
+    """The runs started last, the newest first, trials and sweeps included."""
+    return _search(store, "", count=count)
+
+
+def children(store: Store, parent: str) -> list[TrialInfo]:
+    """The trials of a sweep, in the order in which they were started."""
+    return _search(store, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'")[::-1]
+
+
+def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
+    """Copies a run's bundle into the folder `destination` and returns it.
+
+    Raises `StoreError` where the run has none.
+    """
+    if not store.client.list_artifacts(run_id, "bundle"):
+        mend = "name a run that finished training"
+        raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
+    destination.mkdir(parents=True, exist_ok=True)
+    copied = Path(store.client.download_artifacts(run_id, "bundle", str(destination)))
+    for path in copied.iterdir():
+        path.replace(destination / path.name)
+    copied.rmdir()
+    return destination
+
+
+def _latest(store: Store) -> RunInfo:
+    finished = _with_model(_search(store, "attributes.status = 'FINISHED'"))
+    if not finished:
+        raise _not_found(store, "no run has finished", recent_runs(store))
+    return max(finished, key=lambda run: run.ended or run.started)
+
+
+def _best(store: Store) -> RunInfo:
+    every = _search(store, "attributes.status = 'FINISHED'", experiments=[store.experiment_id])
+    told = [run for run in _with_model(every) if PRIMARY_METRIC in run.tags]
+    if not told:
+        what = f"no finished run of the experiment {store.experiment_name!r} names its main metric"
+        raise _not_found(store, what, every)
+    name, _, direction = told[0].tags[PRIMARY_METRIC].rpartition(":")
+    scored = [run for run in told if math.isfinite(run.metrics.get(name, math.nan))]
+    if not scored:
+        raise _not_found(store, f"no finished run has a value of {name!r}", every)
+    choose: Callable[..., RunInfo] = min if direction == "min" else max
+    return choose(scored, key=lambda run: run.metrics[name])
+
+
+def _by_identifier(store: Store, reference: str) -> list[RunInfo]:
+    if not _IDENTIFIER.fullmatch(reference):
+        return []
+    if len(reference) == 32:
+        return _exactly(store, reference)
+    return _search(store, f"attributes.run_id LIKE '{reference}%'")
+
+
+def _exactly(store: Store, run_id: str) -> list[RunInfo]:
+    try:
+        return [_info(store.client.get_run(run_id))]
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return []
+
+
+def _by_name(store: Store, name: str) -> list[RunInfo]:
+    quote = '"' if "'" in name else "'"
+    if quote in name:
+        return []
+    return _search(store, f"attributes.run_name = {quote}{name}{quote}")
+
+
+def _search(
+    store: Store,
+    condition: str,
+    *,
+    experiments: Sequence[str] | None = None,
+    count: int = _SEARCHED,
+) -> list[RunInfo]:
+    """Runs that fit MLflow's filter, the one started last first."""
+    page = store.client.search_runs(
+        list(experiments or _experiments(store)),
+        condition,
+        max_results=count,
+        order_by=["attributes.start_time DESC"],
+    )
+    return [_info(run) for run in page]
+
+
+def _experiments(store: Store) -> list[str]:
+    if not store.is_local:
+        return [store.experiment_id]
+    return [str(found.experiment_id) for found in store.client.search_experiments()]
+
+
+def _with_model(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    return [run for run in runs if run.tags.get(KIND) != "sweep"]
+
+
+def _info(run: mlflow.entities.Run) -> RunInfo:
+    info, data = run.info, run.data
+    return RunInfo(
+        run_id=info.run_id,
+        name=info.run_name or "",
+        status=info.status,
+        started=_time(info.start_time),
+        ended=_time(info.end_time) if info.end_time else None,
+        experiment_id=str(info.experiment_id),
+        parent=data.tags.get(MLFLOW_PARENT_RUN_ID),
+        parameters=dict(data.params),
+        metrics=dict(data.metrics),
+        tags=dict(data.tags),
+    )
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _not_found(store: Store, what: str, candidates: Sequence[RunInfo]) -> StoreError:
+    shown = ", ".join(str(run) for run in candidates[:_SHOWN_CANDIDATES])
+    mend = f"candidates: {shown}" if shown else "record a run first: `runforge train`"
+    return StoreError(what, where=store.shown_uri, mend=mend)

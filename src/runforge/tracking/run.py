@@ -1,0 +1,232 @@
+"""One MLflow run: what is written to it and how it ends."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_BRANCH,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_GIT_DIRTY,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
+
+from runforge.errors import StoreError
+from runforge.journal import MetricPoint, check_metric_name
+from runforge.redaction import HIDDEN, is_secret_name, redact_addresses
+from runforge.tracking.store import Store
+
+T = TypeVar("T")
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+# MLflow's limits, for each call and each value.
+PARAMETERS_PER_BATCH = 100
+METRICS_PER_BATCH = 1000
+PARAMETER_LENGTH = 6000
+TAG_LENGTH = 8000
+DIGEST_LENGTH = 36
+
+# Tags that MLflow's UI shows in places of its own, by the tag of ours that they repeat.
+_MIRRORED = {
+    "runforge.git_commit": MLFLOW_GIT_COMMIT,
+    "runforge.git_branch": MLFLOW_GIT_BRANCH,
+    "runforge.git_dirty": MLFLOW_GIT_DIRTY,
+}
+
+
+class Run:
+    """A run that is being written; every method has written when it returns."""
+
+    def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
+        self.client = client
+        self.run_id = run_id
+        self.experiment_id = experiment_id
+        self._not_finite: str | None = None
+
+    @classmethod
+    def start(
+        cls, store: Store, name: str, tags: Mapping[str, str], *, parent: str | None = None
+    ) -> Run:
+        """A new run with status RUNNING; `parent` is the id of the sweep it is a trial of."""
+        family = {} if parent is None else {MLFLOW_PARENT_RUN_ID: parent}
+        made = store.client.create_run(
+            store.experiment_id, tags={**_origin_tags(), **family}, run_name=name
+        )
+        run = cls(store.client, made.info.run_id, store.experiment_id)
+        run.set_tags(tags)
+        return run
+
+    @classmethod
+    def resume(cls, store: Store, run_id: str) -> Run:
+        """A run that ended or was cut off, running again, now under this process."""
+        run = cls.join(store.uri, run_id)
+        run.client.update_run(run_id, status="RUNNING")
+        run.set_tags(_origin_tags())
+        return run
+
+    @classmethod
+    def join(cls, tracking_uri: str, run_id: str) -> Run:
+        """A run that another process started and will end, such as a worker's."""
+        client = MlflowClient(tracking_uri)
+        return cls(client, run_id, str(client.get_run(run_id).info.experiment_id))
+
+    def log_parameters(self, parameters: Mapping[str, str]) -> None:
+        """Writes each value in full.
+
+        Those longer than MLflow holds are left out and named in the tag
+        `runforge.parameters_left_out`; the configuration among the artifacts holds them.
+        """
+        shown = {name: _shown(name, value) for name, value in parameters.items()}
+        left_out = [name for name, value in shown.items() if len(value) > PARAMETER_LENGTH]
+        kept = (Param(name, value) for name, value in shown.items() if name not in left_out)
+        for batch in _batches(kept, PARAMETERS_PER_BATCH):
+            self.client.log_batch(self.run_id, params=batch)
+        if left_out:
+            text = f"longer than {PARAMETER_LENGTH} characters, in full in the configuration: "
+            self.set_tags({"runforge.parameters_left_out": text + ", ".join(left_out)})
+
+    def log_metrics(self, points: Sequence[MetricPoint]) -> None:
+        """Writes points in batches; the first value that is not finite is named in a tag.
+
+        Raises ValueError for a name that MLflow would change.
+        """
+        metrics = (
+            Metric(check_metric_name(p.name), p.value, p.timestamp_ms, p.step) for p in points
+        )
+        for batch in _batches(metrics, METRICS_PER_BATCH):
+            self.client.log_batch(self.run_id, metrics=batch)
+        self._note_not_finite(points)
+
+    def log_figures(self, figures: Mapping[str, float | None], *, step: int = 0) -> None:
+        """Writes final figures, all at one step; an undefined one (None) is left out."""
+        now = time.time_ns() // 1_000_000
+        known = {name: value for name, value in figures.items() if value is not None}
+        self.log_metrics([MetricPoint(name, value, step, now) for name, value in known.items()])
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags; a value longer than MLflow holds is cut, and says so at its end."""
+        mirrored = {_MIRRORED[name]: value for name, value in tags.items() if name in _MIRRORED}
+        every = (RunTag(name, _fitting(value)) for name, value in {**tags, **mirrored}.items())
+        for batch in _batches(every, PARAMETERS_PER_BATCH):
+            self.client.log_batch(self.run_id, tags=batch)
+
+    def log_folder(self, path: Path, name: str) -> None:
+        """Copies a folder's content to the artifact folder `name`.
+
+        Raises `StoreError` where a link in it leads out of it: its target would be copied too.
+        """
+        _refuse_foreign_links(path)
+        self.client.log_artifacts(self.run_id, str(path), name)
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Copies one file to an artifact folder (None: to the top)."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Writes a text as the artifact file `name`."""
+        self.client.log_text(self.run_id, text, name)
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes rows as the artifact `name` (`….json`), which the UI shows as a table.
+
+        Columns stand in the order in which rows first name them.
+        """
+        columns = dict.fromkeys(column for row in rows for column in row)
+        table = {column: [row.get(column) for row in rows] for column in columns}
+        self.client.log_table(self.run_id, table, name)
+
+    def log_dataset(
+        self,
+        *,
+        name: str,
+        digest: str,
+        source: str,
+        schema: Mapping[str, Any],
+        profile: Mapping[str, Any],
+        context: str,
+    ) -> None:
+        """Names the data as an input of the run: the UI's column Dataset.
+
+        `source` is a path or an address; `schema` and `profile` are JSON values. Of the digest
+        the first 36 characters are kept, all that MLflow holds.
+        """
+        dataset = Dataset(
+            name=name,
+            digest=digest[:DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": redact_addresses(source)}),
+            schema=json.dumps(schema),
+            profile=json.dumps(profile),
+        )
+        tags = [InputTag("mlflow.data.context", context)]
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+
+    def end(self, status: Status, cause: str | None = None) -> None:
+        """Ends the run; `cause` is the one line of what went wrong, the tag `runforge.error`."""
+        if cause:
+            self.set_tags({"runforge.error": redact_addresses(cause)})
+        self.client.set_terminated(self.run_id, status)
+
+    def _note_not_finite(self, points: Sequence[MetricPoint]) -> None:
+        """Charts draw an infinity as a huge number: say where it came first."""
+        odd = next((p for p in points if not math.isfinite(p.value)), None)
+        if odd is not None and self._not_finite is None:
+            self._not_finite = f"{odd.name} was {odd.value} at step {odd.step}"
+            self.set_tags({"runforge.not_finite": self._not_finite})
+
+
+def _origin_tags() -> dict[str, str]:
+    """Who and what runs it: as MLflow has it, and what finds a driver that died."""
+    return {
+        MLFLOW_USER: _user(),
+        MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name or "python",
+        MLFLOW_SOURCE_TYPE: "LOCAL",
+        "runforge.host": socket.gethostname(),
+        "runforge.pid": str(os.getpid()),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _shown(name: str, value: str) -> str:
+    return HIDDEN if is_secret_name(name) else redact_addresses(value)
+
+
+def _fitting(value: str) -> str:
+    if len(value) <= TAG_LENGTH:
+        return value
+    note = f" … [cut, {len(value)} characters]"
+    return value[: TAG_LENGTH - len(note)] + note
+
+
+def _refuse_foreign_links(folder: Path) -> None:
+    root = folder.resolve()
+    for path in root.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            mend = "put the file itself there"
+            raise StoreError("a link that leads out of the folder", where=str(path), mend=mend)
+
+
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(items, size)):
+        yield batch
