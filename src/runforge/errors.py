@@ -5,7 +5,7 @@
     │   ├── ConfigError         a key, a value or a choice in the configuration
     │   ├── DataError           a file, a folder, a row or a label
     │   └── StoreError          the MLflow store or its server
-    ├── TrainingError        1  training ended without a usable model (a loss that is not a number, …)
+    ├── TrainingError        1  training ended without a usable model (a loss of nan, …)
     └── Interrupted          130 or 143: a signal ended it
 
 `Refused` is no failure of a command: it is how a source or a modality says that one sample
@@ -59,5 +59,5 @@ class Interrupted(RunforgeError):
         super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
 
 
-class Refused(Exception):  # noqa: N818 - not an error of the command, see the module's text
+class Refused(Exception):
     """One sample can't be used; the message is the reason, as the quarantine list shows it."""

@@ -37,7 +37,7 @@ class Schema:
     target_std: float
     """Standard deviation of the training targets (population); 1 for classes."""
     split_counts: dict[str, dict[str, int]]
-    """Samples by split and class: `{"train": {"cat": 3}}`; the class is "" where a value is learned."""
+    """Samples by split and class, `{"train": {"cat": 3}}`; the class is "" for a value."""
     quality: dict[str, Any] = field(default_factory=dict)
     """What preparing noticed: counts of refused, duplicated, conflicting and leaking samples."""
     fingerprint: str = ""

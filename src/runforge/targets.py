@@ -35,7 +35,8 @@ def split_target(target: object, where: str = TARGET) -> tuple[str, str]:
     module, name = ".".join(parts[:-1]), parts[-1]
     if not (module.startswith(ALLOWED_PACKAGES) or module in ALLOWED_MODULES):
         allowed = ", ".join(f"{p}*" for p in ALLOWED_PACKAGES) + ", " + ", ".join(ALLOWED_MODULES)
-        raise ConfigError(f"{target} may not be named here", where=where, mend=f"allowed: {allowed}")
+        mend = f"allowed: {allowed}"
+        raise ConfigError(f"{target} may not be named here", where=where, mend=mend)
     return module, name
 
 

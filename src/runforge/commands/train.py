@@ -1,0 +1,22 @@
+"""`runforge train`: one run, or with `-m` a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from runforge import config, places, sweep
+from runforge.one_run import Plan, execute, run_name
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the run's id to standard output, all else to standard error."""
+    project = config.find_project()
+    if options.multirun:
+        sweep.run(project, options.overrides)
+        return
+    composed = config.compose(project, options.overrides)
+    run_id = execute(Plan(project, composed, run_name(composed.settings)))
+    report = places.run_folder(project, run_id) / "evaluation" / "report.html"
+    print(f"report: {report}", file=sys.stderr)
+    print(run_id)

@@ -1,0 +1,322 @@
+"""The configuration: composed from `conf/` by Hydra, checked, written and read as `params.yaml`.
+
+The only module that speaks to Hydra and OmegaConf. DVC composes the same `conf/` by itself for
+`dvc exp run -S …`, so nothing here may be needed for composing: the check comes afterwards.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from runforge.errors import ConfigError
+from runforge.settings import Settings
+from runforge.signature import keyword_model, model_problems
+from runforge.targets import TARGET, split_target
+
+PARAMS = "params.yaml"
+CONF = "conf"
+CONFIG = "config"
+
+KNOWN = {
+    "network": ("input_shape", "output_count"),
+    "task": ("schema",),
+    "optimizer": ("params",),
+    "loss": ("reduction",),
+}
+"""Keywords that only the run knows, by the name of the node: never keys of the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A composed and checked configuration."""
+
+    values: dict[str, Any]
+    """Plain values, every interpolation resolved."""
+    settings: Settings
+    """The same, typed."""
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the keys of a configuration come from, for messages."""
+
+    project: Path
+    overrides: Sequence[str] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    file: str | None = None
+    """Set where the configuration was read from one file."""
+
+    def of(self, key: str) -> str:
+        """The override or the file that a key is set in."""
+        for override in self.overrides:
+            name = override.split("=")[0].lstrip("+~")
+            if key == name or key.startswith(f"{name}."):
+                return f"override {override}"
+        return self.file or self._file(key.split("."))
+
+    def _file(self, path: list[str]) -> str:
+        group = path[0]
+        experiment = f"{CONF}/experiment/{self.choices.get('experiment')}.yaml"
+        own = f"{CONF}/{group}/{self.choices.get(group)}.yaml"
+        for name, inside in ((experiment, path), (own, path[1:])):
+            if _has(self.project / name, inside):
+                return name
+        return own if (self.project / own).is_file() else f"{CONF}/{CONFIG}.yaml"
+
+
+def find_project(start: Path | None = None) -> Path:
+    """The nearest folder, upwards from `start`, with a `dvc.yaml` and a `conf/`."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / CONF / f"{CONFIG}.yaml").is_file():
+            return folder
+    mend = "change into the folder of your project"
+    raise ConfigError(
+        "no runforge project (dvc.yaml and conf/) here or above", where=str(start), mend=mend
+    )
+
+
+def compose(project: Path, overrides: Sequence[str] = ()) -> Composed:
+    """Composes `conf/` with Hydra overrides and checks the result; raises `ConfigError`."""
+    values, choices = _hydra_compose(project, overrides)
+    origin = Origin(project, overrides, choices)
+    return Composed(values, check(values, origin), tuple(overrides))
+
+
+def read_params(project: Path) -> Composed:
+    """Reads and checks `params.yaml`; raises `ConfigError`."""
+    path = project / PARAMS
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no {PARAMS}", where=str(project), mend="run `dvc repro compose`"
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"no valid YAML: {error}", where=PARAMS) from error
+    if not isinstance(values, dict):
+        raise ConfigError("holds no keys", where=PARAMS, mend="run `dvc repro -f compose`")
+    return Composed(values, check(values, Origin(project, file=PARAMS)))
+
+
+def params_root(project: Path) -> str | None:
+    """`data.root` as `params.yaml` has it now; None where it has none."""
+    path = project / PARAMS
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    data = values.get("data") if isinstance(values, dict) else None
+    return str(data["root"]) if isinstance(data, dict) and "root" in data else None
+
+
+def write_params(project: Path, composed: Composed) -> None:
+    """Writes `params.yaml`, the same bytes as DVC's own composition; an equal file stays as it is."""
+    from omegaconf import OmegaConf
+
+    path = project / PARAMS
+    text = OmegaConf.to_yaml(OmegaConf.create(composed.values))
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots; a list is one value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def check(values: Mapping[str, Any], origin: Origin) -> Settings:
+    """Holds a configuration against its schema; raises `ConfigError` for the first mistake."""
+    try:
+        settings = Settings.model_validate(dict(values))
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        raise _mistake(problems[0], (), values, origin) from None
+    for path, node in _nodes(values):
+        _check_node(path, node, values, origin)
+    return settings
+
+
+def _check_node(
+    path: tuple[str, ...], node: Mapping[str, Any], values: Mapping[str, Any], origin: Origin
+) -> None:
+    key = ".".join((*path, TARGET))
+    split_target(node[TARGET], f"{origin.of(key)}: {key}")
+    model = keyword_model(node[TARGET], KNOWN.get(path[-1], ()))
+    if model is None:
+        raise ConfigError(f"there is no class {node[TARGET]}", where=f"{origin.of(key)}: {key}")
+    keywords = {k: v for k, v in node.items() if k != TARGET}
+    problems = model_problems(model, keywords)
+    if problems:
+        raise _mistake(problems[0], path, values, origin)
+
+
+def _nodes(
+    values: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            if TARGET in value:
+                yield (*path, key), value
+            yield from _nodes(value, (*path, key))
+
+
+def _mistake(
+    problem: Any, path: tuple[str, ...], values: Mapping[str, Any], origin: Origin
+) -> ConfigError:
+    location = [part for part in (*path, *problem["loc"]) if isinstance(part, str)]
+    key = _existing(location, values, problem["type"])
+    where = f"{origin.of(key)}: {key}"
+    if problem["type"] == "missing":
+        return ConfigError("this key is missing", where=where, mend="add it")
+    if problem["type"] == "extra_forbidden":
+        return ConfigError("there is no such key", where=where, mend="remove it or mend its name")
+    reason = problem["msg"][0].lower() + problem["msg"][1:]
+    return ConfigError(
+        f"{problem['input']!r} is not accepted: {reason}", where=where, mend="mend the value"
+    )
+
+
+def _existing(location: list[str], values: Mapping[str, Any], kind: str) -> str:
+    """The dotted key; pydantic adds the names of a union's members, which are no keys."""
+    key: list[str] = []
+    here: Any = values
+    for part in location:
+        if not isinstance(here, Mapping) or (part not in here and kind != "missing"):
+            break
+        key.append(part)
+        here = here.get(part)
+    return ".".join(key)
+
+
+def _has(file: Path, path: list[str]) -> bool:
+    if not file.is_file():
+        return False
+    here = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for part in path:
+        if not isinstance(here, Mapping) or part not in here:
+            return False
+        here = here[part]
+    return True
+
+
+def _hydra_compose(
+    project: Path, overrides: Sequence[str]
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    _refuse_repeated(overrides)
+    try:
+        with initialize_config_dir(str(project / CONF), version_base="1.3"):
+            composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
+        choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
+        # Hydra's own node holds interpolations that only its launchers can resolve.
+        own = OmegaConf.masked_copy(composed, [k for k in composed if k != "hydra"])
+        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise _composition_mistake(error, project, overrides) from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}, choices
+
+
+def _refuse_repeated(overrides: Sequence[str]) -> None:
+    names = [override.split("=")[0] for override in overrides]
+    for override, name in zip(overrides, names, strict=True):
+        if names.count(name) > 1:
+            mend = "give it once"
+            raise ConfigError(f"{name} is given twice", where=f"override {override}", mend=mend)
+
+
+def _composition_mistake(error: Exception, project: Path, overrides: Sequence[str]) -> ConfigError:
+    """Hydra's and OmegaConf's long messages, as one line with the mend."""
+    text = " ".join(str(error).split())
+    if found := re.search(r"Could not find '([\w/-]+)/([^'/]*)'", text):
+        return _no_choice(found[1], found[2], project, overrides)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _no_key(found[1], project, overrides)
+    if isinstance(error, yaml.YAMLError):
+        return ConfigError(f"no valid YAML: {text}", where=CONF)
+    return ConfigError(
+        text, where=CONF, mend="see https://hydra.cc/docs/advanced/override_grammar/basic"
+    )
+
+
+def _no_choice(group: str, choice: str, project: Path, overrides: Sequence[str]) -> ConfigError:
+    options = sorted(path.stem for path in (project / CONF / group).glob("*.yaml"))
+    where = next((f"override {o}" for o in overrides if o == f"{group}={choice}"), CONF)
+    if not options:
+        return ConfigError(f"there is no group {group}", where=where)
+    mend = _suggest(choice, options) + f"there are: {', '.join(options)}"
+    return ConfigError(f"there is no {CONF}/{group}/{choice}.yaml", where=where, mend=mend)
+
+
+def _no_key(key: str, project: Path, overrides: Sequence[str]) -> ConfigError:
+    where = next((f"override {o}" for o in overrides if o.split("=")[0] == key), CONF)
+    groups = [path.name for path in (project / CONF).iterdir() if path.is_dir()]
+    values, _ = _hydra_compose(project, [])
+    known = [*flatten(values), *groups]
+    # A key is more often misspelt in its last part than put in the wrong place.
+    last = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    mend = f"did you mean {last[0]}?" if last else _suggest(key, known) or "see conf/ for the keys"
+    return ConfigError(f"there is no key {key}", where=where, mend=mend)
+
+
+def _suggest(word: str, options: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def trials(project: Path, overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """The overrides of each trial of a sweep, as Hydra's own sweeper combines them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        batches = BasicSweeper.split_arguments(parsed, None)
+    except HydraException as error:
+        raise _composition_mistake(error, project, overrides) from error
+    jobs = [tuple(job) for batch in batches for job in batch]
+    return [tuple(o for o in job if not _is_hydras(o)) for job in jobs]
+
+
+def multirun(
+    project: Path, overrides: Sequence[str], task: Callable[[tuple[str, ...]], None]
+) -> None:
+    """Runs `task` with the overrides of each trial, by the launcher that the overrides choose."""
+    import hydra
+
+    def job(_: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        task(tuple(HydraConfig.get().overrides.task))
+
+    before = sys.argv
+    sys.argv = ["runforge", "--multirun", *overrides]
+    try:
+        hydra.main(str(project / CONF), CONFIG, version_base="1.3")(job)()
+    finally:
+        sys.argv = before
+
+
+def _is_hydras(override: str) -> bool:
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))

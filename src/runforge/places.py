@@ -1,0 +1,30 @@
+"""Where things lie in a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def prepared(project: Path) -> Path:
+    """The prepared set of the DVC pipeline."""
+    return project / "out" / "prepared"
+
+
+def model(project: Path) -> Path:
+    """The bundle of the DVC pipeline."""
+    return project / "out" / "model"
+
+
+def evaluation(project: Path) -> Path:
+    """The evaluation of the DVC pipeline."""
+    return project / "out" / "evaluation"
+
+
+def run_folder(project: Path, run_id: str) -> Path:
+    """What belongs to one run and must outlive the stages' outputs, which DVC deletes."""
+    return project / "out" / "runs" / run_id
+
+
+def sets(project: Path) -> Path:
+    """Prepared sets of `runforge train`, shared by all runs of the same data."""
+    return project / "out" / "sets"

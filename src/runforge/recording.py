@@ -1,0 +1,64 @@
+"""What every run's MLflow record holds, whichever way the run was started.
+
+Everything is read from the files that the stages wrote, so that `dvc repro` and `runforge train`
+record the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runforge.config import flatten
+from runforge.lineage import Lineage
+from runforge.schema import Schema
+from runforge.settings import Settings
+from runforge.tracking.run import Run
+
+
+def record_start(run: Run, values: Mapping[str, Any], lineage: Lineage) -> None:
+    """Configuration and lineage: known before anything is done."""
+    run.log_parameters({key: _text(value) for key, value in flatten(values).items()})
+    run.log_text(yaml.safe_dump(dict(values), sort_keys=False), "configuration.yaml")
+    run.log_text(lineage.requirements, "requirements.txt")
+    run.set_tags(lineage.to_tags())
+
+
+def record_data(run: Run, settings: Settings, prepared: Path) -> None:
+    """The prepared set as the run's data set, with what preparing noticed."""
+    schema = Schema.read(prepared / "schema.json")
+    run.log_dataset(
+        name=Path(settings.data.root).name,
+        digest=schema.fingerprint,
+        source=settings.data.root,
+        schema={
+            "target": schema.target_name,
+            "classes": list(schema.classes),
+            "input_shape": list(schema.input_shape),
+        },
+        profile={"split_counts": schema.split_counts, "quality": schema.quality},
+        context="training",
+    )
+    run.set_tags({"runforge.data_fingerprint": schema.fingerprint})
+    run.log_file(prepared / "schema.json", "data")
+    run.log_file(prepared / "quarantine.csv", "data")
+
+
+def record_bundle(run: Run, model: Path) -> None:
+    """The bundle, so that any later run or command can start from this one's weights."""
+    run.log_folder(model, "bundle")
+
+
+def record_evaluation(run: Run, evaluation: Path, split: str) -> None:
+    """Figures as metrics named after the split, the rest of the evaluation as artifacts."""
+    figures = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    run.log_figures({f"{split}/{name}": float(value) for name, value in figures.items()})
+    run.log_folder(evaluation, "evaluation")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,127 @@
+"""The shape of a composed configuration: every key, its type and its range.
+
+Hydra composes; these models check the result. The nodes of interchangeable parts (`Node`) are
+checked against the constructor that they name, see `signature`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, Field
+
+from runforge.sample import SPLITS
+from runforge.schema import TargetKind
+
+Share = Annotated[float, Ge(0), Lt(1)]
+Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Part(BaseModel):
+    """A part of the configuration: no key but the ones listed, no value converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Node(Part):
+    """The node of an interchangeable part; the rest of its keys is its constructor's business."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+    target: Annotated[str, Field(alias="_target_")]
+
+
+class OptimizerNode(Node):
+    """An optimiser; `learning_rate` becomes torch's `lr`."""
+
+    learning_rate: Annotated[float, Gt(0)]
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+
+
+class TargetSettings(Part):
+    """What is to be learned: its kind, and its name on pictures and in reports."""
+
+    kind: TargetKind
+    name: Text
+
+
+class SplitSettings(Part):
+    """Shares of the data that become validation and test split where the data do not say."""
+
+    validation: Share
+    test: Share
+    salt: str
+
+
+class DataSettings(Part):
+    """The data, and how they are read, decoded and split."""
+
+    root: Text
+    batch_size: Count
+    source: Node
+    modality: Node
+    target: TargetSettings
+    split: SplitSettings
+    max_refused: Annotated[float, Ge(0), Le(1)]
+    allow_leakage: bool
+
+
+class TrainerSettings(Part):
+    """How long and how training runs."""
+
+    max_epochs: Count
+    steps_per_epoch: Count | None
+    validation_steps: Count | None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    gradient_clip_norm: Annotated[float, Gt(0)] | None
+    accumulate: Count
+    compile: bool
+    deterministic: bool
+    log_every_steps: Count
+    monitor: Text
+    monitor_mode: Literal["min", "max"]
+    keep: Literal["best", "last"]
+    patience: Count | None
+
+
+class EvaluationSettings(Part):
+    """What is evaluated, and how its intervals are drawn."""
+
+    split: Literal[SPLITS]  # type: ignore[valid-type]
+    resamples: Annotated[int, Ge(100)]
+    seed: Seed
+    worst: Annotated[int, Ge(0)]
+
+
+class MachineSettings(Part):
+    """Where it runs; nothing here may change a result."""
+
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Annotated[int, Ge(1), Le(1)]
+    workers: Annotated[int, Ge(0)]
+    threads: Count | None
+
+
+class Settings(Part):
+    """A whole configuration."""
+
+    experiment_name: Text
+    seed: Seed
+    init_from: Text | None
+    data: DataSettings
+    network: Node
+    augmentation: Node
+    task: Node
+    optimizer: OptimizerNode
+    schedule: Node
+    trainer: TrainerSettings
+    evaluation: EvaluationSettings
+    machine: MachineSettings
+
+
+def plain(node: Node) -> dict[str, Any]:
+    """A node as plain values, as `targets.build` takes it."""
+    return node.model_dump(by_alias=True)

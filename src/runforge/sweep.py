@@ -1,0 +1,152 @@
+"""A sweep: one parent run, and a child run for each combination of values.
+
+Hydra's launchers run the trials (one after the other, or with `hydra/launcher=joblib` several at
+once); each trial is a whole run of its own, with its own worker process.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from runforge import config, lineage
+from runforge.config import Composed
+from runforge.driver import signals_as_errors, true_status
+from runforge.errors import ConfigError, Interrupted, RunforgeError
+from runforge.one_run import Plan, command_line, execute
+from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
+from runforge.tracking.run import Run
+from runforge.tracking.store import Store, open_store
+
+
+class TrialsFailed(RunforgeError):
+    """Some trials of a sweep failed; the others are recorded all the same."""
+
+
+def run(project: Path, overrides: Sequence[str]) -> None:
+    """Runs every combination, records them under a parent run and prints its id.
+
+    Raises `ConfigError` before the first trial where any combination is mistaken, and
+    `TrialsFailed` at the end, naming the trials that did not finish.
+    """
+    trials = config.trials(project, overrides)
+    composed = [config.compose(project, trial) for trial in trials]
+    names = trial_names(trials)
+    store = open_store(project, _experiment_name(composed))
+    parent = Run.start(store, f"sweep {_varied(trials)}", {KIND: "sweep"})
+    with signals_as_errors(), true_status(parent):
+        parent.set_tags(lineage.collect(project, data_root=None, command=command_line()).to_tags())
+        parent_id = parent.run_id
+
+        def trial(trial_overrides: tuple[str, ...]) -> None:
+            _attempt(project, trial_overrides, names[trial_overrides], parent_id)
+
+        config.multirun(project, overrides, trial)
+        recorded = _record(store, parent)
+        print(parent.run_id)
+        _tell(recorded)
+
+
+def trial_names(trials: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """A name for each trial from what differs: `network=mlp, learning_rate=0.01`."""
+    varying = _varying_keys(trials)
+    short = {key: key.rpartition(".")[2] for key in varying}
+    ambiguous = {s for s in short.values() if list(short.values()).count(s) > 1}
+    shown = {key: key if s in ambiguous else s for key, s in short.items()}
+    names = {}
+    for trial in trials:
+        values = dict(override.split("=", 1) for override in trial)
+        differing = ", ".join(f"{shown[key]}={values[key]}" for key in varying)
+        names[trial] = differing or "the only trial"
+    return names
+
+
+def _varying_keys(trials: Sequence[tuple[str, ...]]) -> list[str]:
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for override in trial:
+            key, _, value = override.partition("=")
+            values.setdefault(key, set()).add(value)
+    return [key for key, found in values.items() if len(found) > 1]
+
+
+def _varied(trials: Sequence[tuple[str, ...]]) -> str:
+    return " × ".join(key.rpartition(".")[2] for key in _varying_keys(trials)) or "of one trial"
+
+
+def _experiment_name(composed: Sequence[Composed]) -> str:
+    names = sorted({c.settings.experiment_name for c in composed})
+    if len(names) > 1:
+        mend = "a sweep is recorded in one experiment"
+        raise ConfigError(f"it varies: {', '.join(names)}", where="experiment_name", mend=mend)
+    return names[0]
+
+
+def _attempt(project: Path, overrides: tuple[str, ...], name: str, parent: str) -> None:
+    """One trial; its failure is told and recorded, and the sweep goes on."""
+    print(f"trial {name}", file=sys.stderr)
+    composed = config.compose(project, overrides)
+    try:
+        execute(Plan(project, composed, name, parent=parent, quiet=True))
+    except Interrupted:
+        raise
+    except RunforgeError as error:
+        print(f"trial {name} failed: {error}", file=sys.stderr)
+
+
+def _record(store: Store, parent: Run) -> list[TrialInfo]:
+    """Writes the table of trials and the best one's values to the parent run; the best first."""
+    trials = sorted(children(store, parent.run_id), key=_rank)
+    parent.log_table("trials.json", [_row(trial) for trial in trials])
+    best = trials[0] if trials and trials[0].status == "FINISHED" else None
+    if best is not None:
+        parent.log_figures({k: v for k, v in best.metrics.items() if not k.startswith("system/")})
+        parent.set_tags(
+            {
+                "runforge.best_trial": best.name,
+                "runforge.best_run_id": best.run_id,
+                PRIMARY_METRIC: best.tags.get(PRIMARY_METRIC, ""),
+            }
+        )
+    return trials
+
+
+def _rank(trial: TrialInfo) -> tuple[bool, float]:
+    """Sorting key: finished trials by their main metric, the best first, then the others."""
+    name, _, direction = trial.tags.get(PRIMARY_METRIC, "").rpartition(":")
+    value = trial.metrics.get(name, math.nan)
+    if trial.status != "FINISHED" or not math.isfinite(value):
+        return True, 0.0
+    return False, value if direction == "min" else -value
+
+
+def _row(trial: TrialInfo) -> dict[str, str | float]:
+    name = trial.tags.get(PRIMARY_METRIC, "").rpartition(":")[0]
+    figures = {k: v for k, v in trial.metrics.items() if k in _shown(name)}
+    cause = {"error": trial.tags["runforge.error"]} if "runforge.error" in trial.tags else {}
+    return {"trial": trial.name, "status": trial.status, **figures, "run_id": trial.run_id, **cause}
+
+
+def _shown(primary: str) -> tuple[str, ...]:
+    return (primary, f"{primary}_low", f"{primary}_high", "validation/loss")
+
+
+def _tell(trials: Sequence[TrialInfo]) -> None:
+    """Prints the table of trials, the best first; raises where one did not finish."""
+    rows = [_row(trial) for trial in trials]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = Table(*columns)
+    for row in rows:
+        cells = (row.get(column, "") for column in columns)
+        table.add_row(*(f"{c:.4g}" if isinstance(c, float) else escape(c) for c in cells))
+    Console(stderr=True).print(table)
+    lost = [trial for trial in trials if trial.status != "FINISHED"]
+    if lost:
+        names = "; ".join(trial.name for trial in lost)
+        raise TrialsFailed(f"{len(lost)} of {len(trials)} trials did not finish: {names}")

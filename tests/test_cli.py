@@ -1,0 +1,151 @@
+"""The command line: what it imports, what it says of mistakes, and its exit codes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Project
+
+HEAVY = "{'torch', 'pytorch_lightning', 'mlflow', 'hydra', 'dvc', 'polars', 'matplotlib'}"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from runforge.cli import parser; parser().format_help();"
+        f"found = {HEAVY} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "module", ["stages.prepare", "commands.train", "commands.sample", "driver"]
+)
+def test_what_does_not_train_imports_no_torch(module: str) -> None:
+    code = (
+        f"import sys, runforge.{module};"
+        "found = {'torch', 'pytorch_lightning'} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def one_line(text: str) -> str:
+    """The one line of an error; fails where there is more."""
+    lines = [line for line in text.splitlines() if line.startswith("runforge: ")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
+def refused(project: Project, *arguments: str, **environment: str) -> str:
+    """What a command says that must end with exit code 2 and leave nothing behind."""
+    done = project.runforge(*arguments, code=2, **environment)
+    left = [p for p in project.folder.glob("out/*/*") if p.suffix != ".lock"]
+    assert left == []
+    assert done.stdout == ""
+    return one_line(done.stderr)
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def fill(folder: Path, classes: dict[str, int]) -> None:
+    """Class folders with so many random pictures each."""
+    for number, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            picture(folder / name / f"{index}.png", number * 1000 + index)
+
+
+def test_missing_data(bare_project: Project) -> None:
+    line = refused(bare_project, "train")
+    assert "data.root=data" in line and "runforge sample digits" in line
+
+
+def test_empty_class_folder(bare_project: Project) -> None:
+    fill(bare_project.folder / "data", {"cat": 20, "dog": 20, "fox": 0})
+    assert "fox" in refused(bare_project, "train")
+
+
+def test_one_class_only(bare_project: Project) -> None:
+    fill(bare_project.folder / "data", {"cat": 20})
+    assert "cat" in refused(bare_project, "train")
+
+
+def test_a_class_in_test_that_training_lacks(bare_project: Project) -> None:
+    fill(bare_project.folder / "data" / "train", {"cat": 20, "dog": 20})
+    fill(bare_project.folder / "data" / "test", {"cat": 20, "fox": 20})
+    assert "fox" in refused(bare_project, "train")
+
+
+def test_all_files_unreadable(bare_project: Project) -> None:
+    for name in ("cat", "dog"):
+        folder = bare_project.folder / "data" / name
+        folder.mkdir(parents=True)
+        for index in range(5):
+            (folder / f"{index}.jpg").write_text("no picture")
+    assert "10" in refused(bare_project, "train")
+
+
+@pytest.mark.parametrize("override", ["optimizer.learning_rate=-1", "network=ccn", "optimizr=adam"])
+def test_a_mistaken_override_is_told_before_any_data_is_read(
+    bare_project: Project, override: str
+) -> None:
+    assert override.split("=")[0] in refused(bare_project, "train", override)
+
+
+def test_a_mistaken_combination_of_a_sweep_stops_it_before_the_first_trial(
+    bare_project: Project,
+) -> None:
+    line = refused(bare_project, "train", "-m", "optimizer.learning_rate=0.1,-1")
+    assert "optimizer.learning_rate=-1" in line
+
+
+def test_a_tracking_server_that_does_not_answer(bare_project: Project) -> None:
+    line = refused(bare_project, "train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "http://127.0.0.1:9" in line
+
+
+def test_prepare_says_the_same(bare_project: Project) -> None:
+    bare_project.runforge("stage", "compose")
+    assert "data.root=data" in one_line(bare_project.runforge("stage", "prepare", code=2).stderr)
+
+
+def test_train_without_a_prepared_set(bare_project: Project) -> None:
+    bare_project.runforge("stage", "compose")
+    assert "dvc repro prepare" in one_line(bare_project.runforge("stage", "train", code=2).stderr)
+
+
+def test_outside_a_project(tmp_path: Path) -> None:
+    assert "no runforge project" in one_line(Project(tmp_path).runforge("train", code=2).stderr)
+
+
+def test_an_unknown_sample(bare_project: Project) -> None:
+    assert "digits" in one_line(bare_project.runforge("sample", "cats", code=2).stderr)
+
+
+def test_an_unknown_command_or_option() -> None:
+    for arguments in (["trian"], ["train", "--fast"], ["sample", "digits", "a", "b"]):
+        done = subprocess.run([sys.executable, "-m", "runforge", *arguments], capture_output=True)
+        assert done.returncode == 2
+
+
+def test_overrides_stand_on_both_sides_of_the_option() -> None:
+    from runforge.cli import _parse
+
+    options = _parse(["train", "network=mlp", "-m", "seed=1,2", "data=digits"])
+    assert options.multirun
+    assert sorted(options.overrides) == ["data=digits", "network=mlp", "seed=1,2"]
+
+
+def test_the_console_script_is_installed() -> None:
+    assert shutil.which("runforge", path=str(Path(sys.executable).parent))

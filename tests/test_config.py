@@ -1,0 +1,189 @@
+"""Composition and its check: every mistake is one line that names the place, the key, the mend."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runforge import config
+from runforge.errors import ConfigError
+from runforge.targets import resolve
+
+REPOSITORY = Path(__file__).parents[1]
+EXPERIMENTS = sorted(p.stem for p in (REPOSITORY / "conf" / "experiment").glob("*.yaml"))
+CHOICES = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in (REPOSITORY / "conf").glob("*/*.yaml")
+    if path.parent.name != "experiment"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project that is nothing but its configuration."""
+    shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
+    (tmp_path / "dvc.yaml").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(project: Path, name: str) -> None:
+    composed = config.compose(project, [f"experiment={name}"])
+    assert composed.values["seed"] == 0
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes(project: Path, choice: str) -> None:
+    # The experiment overrides some choices: composed without one, each file is really taken.
+    config.compose(project, ["~experiment", choice])
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("optimizer.learning_rate=-1", ("optimizer.learning_rate", "-1", "greater than 0")),
+        ("optimizer.learning_rate=nan", ("optimizer.learning_rate", "finite")),
+        ("optimizer.learning_rate=abc", ("optimizer.learning_rate", "abc", "number")),
+        ("optimizer.lr=0.1", ("optimizer.lr", "did you mean optimizer.learning_rate?")),
+        ("+optimizer.foo=0.1", ("optimizer.foo", "no such key")),
+        ("network=ccn", ("network=ccn", "did you mean cnn?", "cnn, mlp, resnet")),
+        ("netwrk=cnn", ("netwrk", "did you mean network?")),
+        ("+network.foo=1", ("network.foo", "no such key")),
+        ("~network.filters", ("network.filters", "missing")),
+        ("network.filters=3", ("network.filters", "list")),
+        ("network.padding=none", ("network.padding", "same")),
+        ("data.batch_size=-5", ("data.batch_size", "-5")),
+        ("data.batch_size=1.5", ("data.batch_size", "1.5")),
+        ("data.batch_size=null", ("data.batch_size", "None")),
+        ("data.batch_size=01", ("data.batch_size", "01")),
+        ("data.split.test=1.5", ("data.split.test", "less than 1")),
+        ("data.modality.height=0", ("data.modality.height", "0")),
+        ("seed=-1", ("seed", "-1")),
+        ("seed=4294967296", ("seed", "4294967296")),
+        ("seed=3.7", ("seed", "3.7")),
+        ("seed=null", ("seed", "None")),
+        ("trainer.precision=8", ("trainer.precision", "8")),
+        ("trainer.max_epochs=0", ("trainer.max_epochs", "0")),
+        ("trainer.deterministic=yes", ("trainer.deterministic", "yes")),
+        ("machine.devices=2", ("machine.devices", "2")),
+        ("task.loss._target_=os.system", ("task.loss._target_", "os.system", "may not be named")),
+        ("network._target_=runforge.networks.cnn.Cn", ("no class runforge.networks.cnn.Cn",)),
+        ("experiment=nothing", ("experiment", "digits")),
+        ("seed", ("seed",)),
+        ("task.loss.label_smoothing=high", ("task.loss.label_smoothing", "high")),
+    ],
+)
+def test_a_mistake_is_one_line(project: Path, override: str, parts: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.compose(project, [override])
+    line = str(caught.value)
+    assert "\n" not in line
+    for part in parts:
+        assert part in line
+    assert "override" in line or "conf" in line
+
+
+def test_a_key_given_twice_is_refused(project: Path) -> None:
+    with pytest.raises(ConfigError, match="seed is given twice"):
+        config.compose(project, ["seed=1", "seed=2"])
+
+
+def test_a_mistake_in_a_file_names_the_file(project: Path) -> None:
+    file = project / "conf" / "optimizer" / "adam.yaml"
+    file.write_text(file.read_text().replace("weight_decay: 0.0", "weight_decay: -1.0"))
+    with pytest.raises(ConfigError, match=r"conf/optimizer/adam.yaml: optimizer.weight_decay"):
+        config.compose(project)
+
+
+def test_a_misspelt_key_in_a_file_names_the_file(project: Path) -> None:
+    file = project / "conf" / "trainer" / "default.yaml"
+    file.write_text(file.read_text() + "max_epoch: 3\n")
+    with pytest.raises(
+        ConfigError, match=r"conf/trainer/default.yaml: trainer.max_epoch: .*no such"
+    ):
+        config.compose(project)
+
+
+def test_broken_yaml_is_one_line(project: Path) -> None:
+    (project / "conf" / "network" / "cnn.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError) as caught:
+        config.compose(project)
+    assert "\n" not in str(caught.value)
+
+
+def test_params_round_trip(project: Path) -> None:
+    composed = config.compose(project, ["network=mlp", "seed=7"])
+    config.write_params(project, composed)
+    assert config.read_params(project).values == composed.values
+    before = (project / "params.yaml").stat().st_mtime_ns
+    config.write_params(project, composed)
+    assert (project / "params.yaml").stat().st_mtime_ns == before
+
+
+def test_params_are_checked(project: Path) -> None:
+    config.write_params(project, config.compose(project))
+    file = project / "params.yaml"
+    file.write_text(file.read_text().replace("batch_size: 64", "batch_size: 0"))
+    with pytest.raises(ConfigError, match=r"params.yaml: data.batch_size"):
+        config.read_params(project)
+
+
+def test_params_equal_what_dvc_composes(project: Path) -> None:
+    from dvc.utils.hydra import compose_and_dump
+
+    config.write_params(project, config.compose(project, ["network=mlp"]))
+    theirs = project / "theirs.yaml"
+    compose_and_dump(theirs, str(project / "conf"), None, "config", ".", ["network=mlp"])
+    assert theirs.read_text() == (project / "params.yaml").read_text()
+
+
+def test_nothing_machine_bound_reaches_the_parameters(project: Path) -> None:
+    config.write_params(project, config.compose(project))
+    text = (project / "params.yaml").read_text()
+    assert str(project) not in text
+    assert "${" not in text
+
+
+def test_every_target_of_conf_can_be_named(project: Path) -> None:
+    for choice in CHOICES:
+        values = config.compose(project, ["~experiment", choice]).values
+        for key, target in config.flatten(values).items():
+            if key.endswith("_target_"):
+                resolve(target)
+
+
+def test_the_check_imports_no_torch(project: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from runforge import config;"
+        f"config.compose(Path({str(project)!r}));"
+        "assert not {'torch', 'pytorch_lightning', 'mlflow'} & set(sys.modules), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_trials_are_every_combination(project: Path) -> None:
+    overrides = [
+        "network=cnn,mlp",
+        "optimizer.learning_rate=0.1,0.2",
+        "seed=3",
+        "hydra.verbose=true",
+    ]
+    trials = config.trials(project, overrides)
+    assert trials == [
+        (f"network={n}", f"optimizer.learning_rate={r}", "seed=3")
+        for n in ("cnn", "mlp")
+        for r in ("0.1", "0.2")
+    ]
+
+
+def test_no_project(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no runforge project"):
+        config.find_project(tmp_path)
+
+
+def test_the_project_is_found_from_a_folder_in_it(project: Path) -> None:
+    assert config.find_project(project / "conf" / "network") == project.resolve()
