@@ -1,4 +1,4 @@
-"""A sample as a source finds it: where it lies, its label, and how to read it.
+"""A sample as a source finds it, and what sources and modalities promise.
 
 `Raw` is what reading gives: the bytes of an encoded file, an array, or the cells of one row of
 a table by column name (`None`: missing).
@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Raw = bytes | np.ndarray | Mapping[str, str | None]
 
@@ -25,11 +30,63 @@ class Sample:
     where: str
     """Path relative to the data root, with `#row` for a row of a file (rows count from 1)."""
     label: str
-    """The label, taken literally."""
+    """The label, taken literally; empty: it has none, and preparing refuses it."""
     split: str | None
     """`train`, `validation` or `test` where the data say so; `None`: runforge splits."""
     read: Callable[[], Raw]
     """Reads the sample; raises `Refused` where it can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One sample as a person sees it: a picture, lines of text, or both."""
+
+    picture: np.ndarray | None
+    """RGB, uint8 [H, W, 3]."""
+    lines: tuple[str, ...]
+
+
+class Source(Protocol):
+    """How raw data lies on disk."""
+
+    def samples(self, root: Path) -> Sequence[Sample]:
+        """Every sample, in a fixed order; `DataError` where the whole can't be used."""
+        ...
+
+
+class Modality(Protocol):
+    """How a sample is decoded, packed, normalised and shown.
+
+    B samples; a packed row and an input have the shapes that a schema states.
+    """
+
+    def layout(self, raws: Iterable[Raw]) -> dict[str, Any]:
+        """What `decode` must know of the whole data, as plain JSON values; sees each raw once."""
+        ...
+
+    def decode(self, raw: Raw, layout: Mapping[str, Any]) -> np.ndarray:
+        """One packed row, always of the same shape and type; raises `Refused`."""
+        ...
+
+    def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
+        """What `normalise` needs, from the training split's packed rows [N, ...]."""
+        ...
+
+    def input_shape(self, layout: Mapping[str, Any]) -> tuple[int, ...]:
+        """Shape of one input of the network, as `normalise` gives it."""
+        ...
+
+    def to_float(self, packed: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
+        """A batch of packed rows [B, ...] as float32, ready for augmentation."""
+        ...
+
+    def normalise(self, inputs: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
+        """What `to_float` gave, as inputs of the network [B, *input_shape]."""
+        ...
+
+    def show(self, row: np.ndarray, layout: Mapping[str, Any]) -> Shown:
+        """One packed row as a person sees it."""
+        ...
 
 
 def content_id(raw: Raw) -> str:

@@ -1,0 +1,71 @@
+"""NumPy's `.npy` files, written row by row and read as memory maps."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.lib import format as npy
+
+COPIED_ROWS = 1024
+
+
+class RowWriter:
+    """Appends rows of one shape and type to a file; the header gets the true count at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self.shape: tuple[int, ...] = ()
+        self.dtype: np.dtype | None = None
+        self.digest = hashlib.blake2b(digest_size=16)
+        self._file = path.open("wb")
+
+    def append(self, row: np.ndarray) -> None:
+        """Adds one row; a programmer's mistake where it is not like the first."""
+        if self.dtype is None:
+            self.shape, self.dtype = row.shape, row.dtype
+            self._write_header()
+        if row.shape != self.shape or row.dtype != self.dtype:
+            raise TypeError(f"row {row.dtype}{row.shape} after {self.dtype}{self.shape}")
+        content = row.tobytes()
+        self._file.write(content)
+        self.digest.update(content)
+        self.count += 1
+
+    def _write_header(self) -> None:
+        assert self.dtype is not None
+        fields = {"shape": (self.count, *self.shape), "fortran_order": False}
+        descr = npy.dtype_to_descr(self.dtype)
+        # NumPy leaves room for the first axis to grow, so the header keeps its length.
+        npy.write_array_header_1_0(self._file, {**fields, "descr": descr})
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None and self.dtype is not None:
+            self._file.seek(0)
+            self._write_header()
+        self._file.close()
+
+
+def open_rows(path: Path) -> np.ndarray:
+    """The array of a file, memory-mapped and read-only."""
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def copy_rows(source: np.ndarray, rows: np.ndarray, path: Path) -> np.ndarray:
+    """The given rows of an array as a file of their own, memory-mapped: never all in memory."""
+    shape = (len(rows), *source.shape[1:])
+    copy = npy.open_memmap(path, mode="w+", dtype=source.dtype, shape=shape)
+    for start in range(0, len(rows), COPIED_ROWS):
+        copy[start : start + COPIED_ROWS] = source[rows[start : start + COPIED_ROWS]]
+    return copy

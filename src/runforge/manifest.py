@@ -1,0 +1,64 @@
+"""`manifest.parquet`, one row for each raw sample, and `quarantine.csv`, the refused ones."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars
+
+FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet take a cell for a formula and run it."""
+
+COLUMNS = {
+    "id": polars.String,
+    "where": polars.String,
+    "label": polars.String,
+    "split": polars.String,
+    "row": polars.Int64,
+    "refused": polars.String,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One raw sample."""
+
+    id: str | None
+    """Hash of its content, with `-2`, `-3`, … where an earlier one is the same; None: not read."""
+    where: str
+    label: str
+    split: str | None
+    """None where it is refused."""
+    row: int | None
+    """Its row in the packed arrays, from 0; None where it is refused."""
+    refused: str | None
+    """The reason; None where it is used."""
+
+
+def write_manifest(entries: Sequence[Entry], path: Path) -> None:
+    """The same bytes for the same entries."""
+    columns = {name: [getattr(entry, name) for entry in entries] for name in COLUMNS}
+    polars.DataFrame(columns, schema=COLUMNS).write_parquet(path)
+
+
+def read_manifest(path: Path) -> list[Entry]:
+    """The inverse of `write_manifest`."""
+    frame = polars.read_parquet(path, glob=False)
+    return [Entry(**row) for row in frame.select(list(COLUMNS)).iter_rows(named=True)]
+
+
+def write_quarantine(entries: Sequence[Entry], path: Path) -> None:
+    """`where,reason` of what was refused, safe to open in a spreadsheet."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["where", "reason"])
+        for entry in entries:
+            if entry.refused is not None:
+                writer.writerow([_inert(entry.where), _inert(entry.refused)])
+
+
+def _inert(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(FORMULA_BEGINNINGS) else cell

@@ -1,0 +1,1 @@
+"""How samples are decoded, packed, normalised and shown: one leaf for each kind."""

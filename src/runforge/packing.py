@@ -1,0 +1,229 @@
+"""From raw data to a prepared set: list, decode, split, check, pack.
+
+The same data give the same bytes, whatever machine, folder or number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runforge import prepared, quality
+from runforge.arrays import RowWriter, copy_rows, open_rows
+from runforge.atomic import new_folder
+from runforge.errors import ConfigError, DataError
+from runforge.manifest import Entry, write_manifest, write_quarantine
+from runforge.quality import Used
+from runforge.reading import Reader, readable
+from runforge.sample import SPLITS, Modality, Sample, Source
+from runforge.schema import Schema, TargetKind
+from runforge.splitting import Shares, assign, unique_ids
+
+
+@dataclass(frozen=True, slots=True)
+class PackingSettings:
+    """What packing reads of the configuration."""
+
+    target_kind: TargetKind
+    target_name: str
+    split_validation: float
+    """Share of the data, 0..1, where the data give no validation split."""
+    split_test: float
+    split_salt: str
+    max_refused: float
+    """Share of the samples, 0..1, that may be refused."""
+    allow_leakage: bool
+
+    def __post_init__(self) -> None:
+        if self.split_validation + self.split_test >= 1:
+            raise ConfigError(
+                "validation and test share leave nothing to train on",
+                where="data.split",
+                mend="make their sum less than 1",
+            )
+
+    def label_problem(self, label: str) -> str | None:
+        """Why a label can't be used; None where it can."""
+        if label == "":
+            return f"it has no label ({self.target_name})"
+        if self.target_kind == "value" and value_of(label) is None:
+            return f"its label {label[:40]!r} is no finite number"
+        return None
+
+
+def value_of(label: str) -> float | None:
+    """The finite float32 that a label reads as; None where it is none."""
+    try:
+        value = float(label)
+    except ValueError:
+        return None
+    return value if abs(value) <= float(np.finfo(np.float32).max) and "_" not in label else None
+
+
+def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by the caller
+    source: Source,
+    modality: Modality,
+    *,
+    modality_node: Mapping[str, Any],
+    root: Path,
+    folder: Path,
+    settings: PackingSettings,
+    workers: int,
+    progress: bool = True,
+) -> Schema:
+    """Writes the prepared set of the data under `root` to `folder`, whole or not at all.
+
+    Raises `DataError` where the data can't be used: too many refused, leakage, an empty split, a
+    class without training samples.
+    """
+    samples = source.samples(root)
+    if not samples:
+        raise DataError("there are no samples", where=str(root), mend="add data")
+    layout = modality.layout(readable(samples))
+    reader = Reader(modality, layout, settings.label_problem, workers)
+    with new_folder(folder) as temporary:
+        packing = _Packing(root, temporary, settings, samples)
+        return packing.run(reader, dict(modality_node), progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What became of each sample, and what was written of them."""
+
+    contents: Sequence[str | None]
+    reasons: Sequence[str | None]
+    packed_shape: tuple[int, ...]
+    packed_dtype: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """One packing, in its steps."""
+
+    root: Path
+    folder: Path
+    settings: PackingSettings
+    samples: Sequence[Sample]
+
+    def run(self, reader: Reader, modality_node: dict[str, Any], progress: bool) -> Schema:
+        listing = self._decode(reader, progress)
+        quality.check_refused(self.samples, listing.reasons, self.settings.max_refused)
+        used = self._used(listing)
+        classes = quality.class_names(self.samples) if self._is_class else []
+        self._check(used, classes)
+        targets = self._targets(used, classes)
+        entries = list(_entries(self.samples, listing, used))
+        write_manifest(entries, self.folder / prepared.MANIFEST)
+        write_quarantine(entries, self.folder / prepared.QUARANTINE)
+        np.save(self.folder / prepared.TARGETS, targets)
+        training = np.flatnonzero(np.array(used.splits) == "train")
+        mean, std = (0.0, 1.0) if self._is_class else _mean_and_std(targets[training])
+        schema = Schema(
+            modality=modality_node,
+            layout=dict(reader.layout),
+            packed_shape=listing.packed_shape,
+            packed_dtype=listing.packed_dtype,
+            input_shape=reader.modality.input_shape(reader.layout),
+            target_kind=self.settings.target_kind,
+            target_name=self.settings.target_name,
+            classes=tuple(classes),
+            statistics=self._statistics(reader, training),
+            target_mean=mean,
+            target_std=std,
+            split_counts=used.counts(classes) if self._is_class else _sizes(used),
+            quality=quality.report(used, listing.reasons, targets.tolist(), classes),
+        )
+        schema = replace(schema, fingerprint=_fingerprint(schema, entries, listing, targets))
+        schema.write(self.folder / prepared.SCHEMA)
+        return schema
+
+    @property
+    def _is_class(self) -> bool:
+        return self.settings.target_kind == "class"
+
+    def _decode(self, reader: Reader, progress: bool) -> _Listing:
+        contents: list[str | None] = []
+        reasons: list[str | None] = []
+        with RowWriter(self.folder / prepared.INPUTS) as writer:
+            for decoded in reader.read(self.samples, progress=progress):
+                contents.append(decoded.content)
+                reasons.append(decoded.refused)
+                if decoded.row is not None:
+                    writer.append(decoded.row)
+        return _Listing(
+            contents, reasons, writer.shape, str(writer.dtype), writer.digest.hexdigest()
+        )
+
+    def _used(self, listing: _Listing) -> Used:
+        found = zip(self.samples, listing.contents, listing.reasons, strict=True)
+        pairs = [(sample, c) for sample, c, reason in found if reason is None and c is not None]
+        samples, contents = [sample for sample, _ in pairs], [content for _, content in pairs]
+        settings = self.settings
+        shares = Shares(settings.split_validation, settings.split_test, settings.split_salt)
+        return Used(samples, contents, assign(contents, [s.split for s in samples], shares))
+
+    def _check(self, used: Used, classes: Sequence[str]) -> None:
+        if not self.settings.allow_leakage:
+            quality.check_leakage(self.root, used)
+        shares = {"validation": self.settings.split_validation, "test": self.settings.split_test}
+        quality.check_splits(self.root, used, shares)
+        if self._is_class:
+            quality.check_classes(self.root, used, classes)
+
+    def _targets(self, used: Used, classes: Sequence[str]) -> np.ndarray:
+        """int64 indices of classes, or float32 values."""
+        labels = [sample.label for sample in used.samples]
+        if self._is_class:
+            index = {name: code for code, name in enumerate(classes)}
+            return np.array([index[label] for label in labels], dtype=np.int64)
+        return np.array([float(label) for label in labels], dtype=np.float32)
+
+    def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
+        path = self.folder / "training.npy"
+        rows = copy_rows(open_rows(self.folder / prepared.INPUTS), training, path)
+        statistics = reader.modality.statistics(rows, reader.layout)
+        path.unlink()
+        return statistics
+
+
+def _entries(samples: Sequence[Sample], listing: _Listing, used: Used) -> Iterator[Entry]:
+    ids = zip(unique_ids(used.contents), used.splits, count(), strict=False)
+    for sample, content, reason in zip(samples, listing.contents, listing.reasons, strict=True):
+        if reason is not None:
+            yield Entry(content, sample.where, sample.label, None, None, reason)
+        else:
+            identity, split, row = next(ids)
+            yield Entry(identity, sample.where, sample.label, split, row, None)
+
+
+def _sizes(used: Used) -> dict[str, dict[str, int]]:
+    sizes = Counter(used.splits)
+    return {split: {"": sizes[split]} for split in SPLITS}
+
+
+def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
+    """Mean and population deviation; 1 where the values are all the same."""
+    wide = values.astype(np.float64)
+    return float(wide.mean()), float(wide.std()) if wide.min() < wide.max() else 1.0
+
+
+def _fingerprint(
+    schema: Schema, entries: Sequence[Entry], listing: _Listing, targets: np.ndarray
+) -> str:
+    """Over what the set holds, never over where it lies."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps(schema.to_dict(), sort_keys=True).encode())
+    for entry in entries:
+        digest.update(json.dumps(list(astuple(entry))).encode())
+    digest.update(listing.digest.encode())
+    digest.update(targets.tobytes())
+    return digest.hexdigest()

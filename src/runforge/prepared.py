@@ -1,0 +1,66 @@
+"""A prepared set: manifest, packed arrays and schema, as `packing` writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars
+
+from runforge.arrays import open_rows
+from runforge.errors import DataError
+from runforge.sample import SPLITS
+from runforge.schema import FORMAT, Schema
+
+SCHEMA, MANIFEST, QUARANTINE = "schema.json", "manifest.parquet", "quarantine.csv"
+INPUTS, TARGETS = "inputs.npy", "targets.npy"
+
+MEND = "run `dvc repro prepare`"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSet:
+    """N samples that can be used, in the order of their listing."""
+
+    schema: Schema
+    inputs: np.ndarray
+    """[N, *packed_shape], memory-mapped, read-only."""
+    targets: np.ndarray
+    """[N], memory-mapped: int64 indices of classes, or float32 values."""
+    ids: tuple[str, ...]
+    where: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> PreparedSet:
+        """Raises `DataError` where the folder is not there, incomplete or of another format."""
+        for name in (SCHEMA, MANIFEST, INPUTS, TARGETS):
+            if not (folder / name).is_file():
+                raise DataError(f"there is no {name}", where=str(folder), mend=MEND)
+        try:
+            return cls._read(folder)
+        except (ValueError, TypeError, KeyError, EOFError, polars.exceptions.PolarsError) as error:
+            raise DataError(
+                f"is no whole prepared set ({error})", where=str(folder), mend=MEND
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path) -> PreparedSet:
+        schema = Schema.read(folder / SCHEMA)
+        used = polars.read_parquet(folder / MANIFEST, glob=False).filter(
+            polars.col("row").is_not_null()
+        )
+        inputs, targets = open_rows(folder / INPUTS), open_rows(folder / TARGETS)
+        if schema.format != FORMAT:
+            raise ValueError(f"its format is {schema.format}, not {FORMAT}")
+        if not len(inputs) == len(targets) == len(used):
+            raise ValueError(f"{len(inputs)} inputs, {len(targets)} targets, {len(used)} entries")
+        ids, where, splits = (tuple(used[name].to_list()) for name in ("id", "where", "split"))
+        return cls(schema, inputs, targets, ids, where, splits)
+
+    def rows(self, split: str) -> np.ndarray:
+        """The rows of a split, int64, ascending."""
+        if split not in SPLITS:
+            raise ValueError(f"{split!r} is none of {SPLITS}")
+        return np.flatnonzero(np.array(self.splits) == split).astype(np.int64)

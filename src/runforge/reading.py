@@ -1,0 +1,118 @@
+"""Reading and decoding of many samples: parallel, in order, in bounded memory, with progress."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from runforge.errors import Refused
+from runforge.sample import Modality, Raw, Sample, content_id
+
+CHUNK_SAMPLES = 32
+"""Samples of one task of a thread: few, so that little waits in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of one sample: a packed row, or the reason why not."""
+
+    content: str | None
+    row: np.ndarray | None
+    refused: str | None
+
+
+def readable(samples: Sequence[Sample]) -> Iterator[Raw]:
+    """What can be read of the samples, lazily."""
+    for sample in samples:
+        try:
+            yield sample.read()
+        except Refused:
+            continue
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads and decodes samples with `workers` threads; `label_problem` may refuse a label."""
+
+    modality: Modality
+    layout: Mapping[str, Any]
+    label_problem: Callable[[str], str | None]
+    workers: int
+
+    def read(self, samples: Sequence[Sample], *, progress: bool) -> Iterator[Decoded]:
+        """What became of each sample, in their order, whatever thread was first."""
+        with warnings.catch_warnings(), _bar(progress) as bar:
+            # Set once, outside the threads, which share it: a file that can't be decoded is told
+            # as refused; Pillow's remarks on odd metadata concern nobody.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            task = bar.add_task("prepare", total=len(samples))
+            for chunk in self._chunks(samples):
+                yield from chunk
+                bar.advance(task, len(chunk))
+
+    def _chunks(self, samples: Sequence[Sample]) -> Iterator[list[Decoded]]:
+        starts = iter(range(0, len(samples), CHUNK_SAMPLES))
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: deque[Future[list[Decoded]]] = deque()
+
+            def submit(count: int) -> None:
+                for start in islice(starts, count):
+                    waiting.append(pool.submit(self._all, samples[start : start + CHUNK_SAMPLES]))
+
+            submit(4 * self.workers)
+            try:
+                while waiting:
+                    yield waiting.popleft().result()
+                    submit(1)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _all(self, samples: Sequence[Sample]) -> list[Decoded]:
+        return [self._one(sample) for sample in samples]
+
+    def _one(self, sample: Sample) -> Decoded:
+        content: str | None = None
+        try:
+            raw = sample.read()
+            content = content_id(raw)
+            problem = self.label_problem(sample.label)
+            if problem is not None:
+                raise Refused(problem)
+            return Decoded(content, self.modality.decode(raw, self.layout), None)
+        except Refused as refused:
+            return Decoded(content, None, str(refused))
+
+
+class _Rate(ProgressColumn):
+    """Samples a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{math.ceil(speed):,} samples/s")
+
+
+def _bar(progress: bool) -> Progress:
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    return Progress(*columns, console=Console(stderr=True), disable=not progress)

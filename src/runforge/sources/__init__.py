@@ -1,0 +1,1 @@
+"""How raw data lies on disk: one leaf for each kind, reached by `_target_`."""

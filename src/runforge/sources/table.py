@@ -1,0 +1,226 @@
+"""A table in one file: CSV or Parquet, one row for each sample.
+
+Every cell is text and is taken literally: `NA`, `None` and `01` are values, unless the list
+`missing_values` says otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import polars
+
+from runforge.errors import ConfigError, DataError
+from runforge.sample import SPLITS, Raw, Sample
+
+BATCH_ROWS = 50_000
+"""Rows that are held as Python text at a time, before they become compact columns."""
+
+
+class Table:
+    """A CSV file in UTF-8, or a Parquet file (`.parquet`), under the root.
+
+    `target`: the column that holds the label; a missing one is refused by preparing.
+    `split_column`: the column that says train, validation or test; null: runforge splits.
+    `missing_values`: the texts that stand for a missing cell.
+    `ignore`: columns that are not inputs.
+    `columns`: names of the columns of a CSV file without a header; null: the first line is it.
+    `separator`, `quote`: one character each, for CSV.
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword for each key of the configuration
+        self,
+        *,
+        file: str,
+        target: str,
+        split_column: str | None,
+        missing_values: list[str],
+        ignore: list[str],
+        columns: list[str] | None,
+        separator: str,
+        quote: str,
+    ) -> None:
+        for key, character in {"separator": separator, "quote": quote}.items():
+            if len(character) != 1 or character in "\r\n":
+                raise ConfigError(f"{character!r} is not one character", where=f"data.source.{key}")
+        if target in ignore:
+            raise ConfigError(f"it lists the target {target!r}", where="data.source.ignore")
+        self.file, self.target, self.split_column = file, target, split_column
+        self.missing = frozenset(missing_values)
+        self.ignore, self.columns = list(ignore), columns
+        self.separator, self.quote = separator, quote
+
+    def samples(self, root: Path) -> Sequence[Sample]:
+        """Lists every row; raises `DataError` where the file or a row has no table's form."""
+        path = self._path(root)
+        frame = _parquet(path) if path.suffix == ".parquet" else self._csv(path)
+        self._check_columns(path, frame.columns)
+        if frame.is_empty():
+            raise DataError("has no rows", where=str(path), mend="add data")
+        labels = [self._cell(cell) or "" for cell in frame[self.target]]
+        splits = self._splits(path, frame)
+        left_out = {self.target, self.split_column, *self.ignore}
+        inputs = _Inputs(
+            frame.select([c for c in frame.columns if c not in left_out]), self.missing
+        )
+        name = path.relative_to(root).as_posix()
+        return [
+            Sample(f"{name}#{i + 1}", label, split, partial(inputs.row, i))
+            for i, (label, split) in enumerate(zip(labels, splits, strict=True))
+        ]
+
+    def _path(self, root: Path) -> Path:
+        path = root / self.file
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise ConfigError(f"{self.file} leaves the data folder", where="data.source.file")
+        if not path.is_file():
+            raise DataError(
+                "there is no such file", where=str(path), mend="set data.root or data.source.file"
+            )
+        return path
+
+    def _csv(self, path: Path) -> polars.DataFrame:
+        rows = self._rows(path)
+        header = self.columns if self.columns is not None else next(rows, _Row(0, [])).cells
+        if not header:
+            raise DataError("is empty", where=str(path), mend="it must have a header and rows")
+        _check_header(path, header)
+        self._check_columns(path, header)
+        schema = dict.fromkeys(header, polars.String)
+        batches = _batches(_checked(path, rows, len(header)))
+        frames = [polars.DataFrame(batch, schema=schema, orient="row") for batch in batches]
+        return polars.concat([polars.DataFrame(schema=schema), *frames])
+
+    def _rows(self, path: Path) -> Iterator[_Row]:
+        lines = io.StringIO(_text(path), newline="")
+        reader = csv.reader(lines, delimiter=self.separator, quotechar=self.quote, strict=True)
+        try:
+            for cells in reader:
+                if cells:  # A blank line is no row.
+                    yield _Row(reader.line_num, cells)
+        except csv.Error as error:
+            raise DataError(
+                f"line {reader.line_num} is no CSV ({error})",
+                where=str(path),
+                mend="check the quotes, and data.source.quote",
+            ) from error
+
+    def _cell(self, cell: str | None) -> str | None:
+        return None if cell in self.missing else cell
+
+    def _check_columns(self, path: Path, names: list[str]) -> None:
+        wanted = [self.target, *([self.split_column] if self.split_column else []), *self.ignore]
+        for name in wanted:
+            if name not in names:
+                raise DataError(
+                    f"there is no column {name!r}, only {_some(names)}",
+                    where=str(path),
+                    mend=self._mend(name, names),
+                )
+
+    def _mend(self, name: str, names: list[str]) -> str:
+        """Says so where another separator would have given the column."""
+        for separator in ",;\t|":
+            if name in [
+                cell.strip(self.quote) for cell in self.separator.join(names).split(separator)
+            ]:
+                return f"set data.source.separator={separator!r}"
+        return "set the names in data.source"
+
+    def _splits(self, path: Path, frame: polars.DataFrame) -> list[str | None]:
+        if self.split_column is None:
+            return [None] * len(frame)
+        splits = [self._cell(cell) for cell in frame[self.split_column]]
+        for index, split in enumerate(splits):
+            if split is not None and split not in SPLITS:
+                raise DataError(
+                    f"{split!r} in column {self.split_column!r} is no split",
+                    where=f"{path}#{index + 1}",
+                    mend=f"use {', '.join(SPLITS)}, or leave it missing",
+                )
+        return splits
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    cells: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The input columns of every row."""
+
+    frame: polars.DataFrame
+    missing: frozenset[str]
+
+    def row(self, index: int) -> Raw:
+        cells = self.frame.row(index)
+        pairs = zip(self.frame.columns, cells, strict=True)
+        return {name: None if cell in self.missing else cell for name, cell in pairs}
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"is not UTF-8 at byte {error.start}", where=str(path), mend="save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        offset = len(text[: text.index("\0")].encode())
+        raise DataError(
+            f"holds a NUL at byte {offset}", where=str(path), mend="save it as plain UTF-8 text"
+        )
+    return text.removeprefix("\ufeff")
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"these columns are there more than once: {_some(repeated)}",
+            where=str(path),
+            mend="give each its own name",
+        )
+
+
+def _checked(path: Path, rows: Iterator[_Row], width: int) -> Iterator[list[str]]:
+    for number, row in enumerate(rows, start=1):
+        if len(row.cells) != width:
+            raise DataError(
+                f"has {len(row.cells)} cells where the header has {width} (line {row.line})",
+                where=f"{path}#{number}",
+                mend="mend the row, or quote cells that hold the separator",
+            )
+        yield row.cells
+
+
+def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+    while batch := list(islice(rows, BATCH_ROWS)):
+        yield batch
+
+
+def _parquet(path: Path) -> polars.DataFrame:
+    """Every column as text: numbers in their shortest form, which reads back as the same."""
+    try:
+        frame = polars.read_parquet(path, glob=False)
+        return frame.with_columns(polars.all().cast(polars.String))
+    except (polars.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"can't be read as a table of plain cells ({reason})",
+            where=str(path),
+            mend="write it again without nested columns",
+        ) from error
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,71 @@
+"""Which split a sample belongs to, decided by its content alone; see decision 0001."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of the data, 0..1, that become the splits which the data do not give."""
+
+    validation: float
+    test: float
+    salt: str
+
+    def without(self, given: set[str]) -> Shares:
+        """Only what is still to be carved out of the training samples."""
+        return Shares(
+            validation=0.0 if "validation" in given else self.validation,
+            test=0.0 if "test" in given else self.test,
+            salt=self.salt,
+        )
+
+    def split(self, content: str) -> str:
+        """The split of a content: the same wherever and whenever it is met."""
+        place = position(content, self.salt)
+        if place < self.test:
+            return "test"
+        return "validation" if place < self.test + self.validation else "train"
+
+
+def position(content: str, salt: str) -> float:
+    """A number in [0, 1), uniform over contents."""
+    digest = hashlib.blake2b(f"{salt}:{content}".encode(), digest_size=8).digest()
+    # 53 bits, as many as a float holds: never rounded up to 1.
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def assign(contents: Sequence[str], given: Sequence[str | None], shares: Shares) -> list[str]:
+    """The split of each sample: as given, else, and for missing splits, by its content."""
+    left = shares.without({split for split in given if split is not None})
+    return [
+        split if split in ("validation", "test") else left.split(content)
+        for content, split in zip(contents, given, strict=True)
+    ]
+
+
+def unique_ids(contents: Sequence[str]) -> list[str]:
+    """The contents, the second of a kind with `-2`, the third with `-3`, and so on."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for content in contents:
+        seen[content] += 1
+        ids.append(content if seen[content] == 1 else f"{content}-{seen[content]}")
+    return ids
+
+
+def repeated(contents: Sequence[str]) -> Iterator[list[int]]:
+    """The indices of the samples of each content that is there more than once."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for index, content in enumerate(contents):
+        groups[content].append(index)
+    return (group for group in groups.values() if len(group) > 1)
+
+
+def disagreeing(contents: Sequence[str], values: Sequence[object]) -> list[list[int]]:
+    """Groups of samples of one content whose `values` (labels, given splits) differ."""
+    return [group for group in repeated(contents) if len({values[i] for i in group}) > 1]
