@@ -118,7 +118,7 @@ def params_root(project: Path) -> str | None:
 
 
 def write_params(project: Path, composed: Composed) -> None:
-    """Writes `params.yaml`, the same bytes as DVC's own composition; an equal file stays as it is."""
+    """Writes `params.yaml`, as DVC writes it too; an equal file stays as it is."""
     from omegaconf import OmegaConf
 
     path = project / PARAMS
