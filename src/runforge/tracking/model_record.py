@@ -9,11 +9,11 @@ import copy
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import mlflow.pytorch
 import numpy as np
 import torch
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
@@ -24,6 +24,12 @@ from mlflow.types import Schema, TensorSpec
 from runforge.errors import RunforgeError
 from runforge.journal import check_metric_name
 from runforge.tracking.run import Run
+
+with warnings.catch_warnings():
+    # MLflow 3.17 warns of a type hint of its own as it is imported; nothing of ours.
+    warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
+    import mlflow.pyfunc.model
+    import mlflow.pytorch
 
 REQUIREMENTS = ("mlflow", "torch", "numpy")
 

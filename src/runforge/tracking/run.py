@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_GIT_BRANCH,
     MLFLOW_GIT_COMMIT,
     MLFLOW_GIT_DIRTY,
+    MLFLOW_LOGGED_ARTIFACTS,
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_SOURCE_NAME,
     MLFLOW_SOURCE_TYPE,
@@ -144,11 +145,17 @@ class Run:
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes rows as the artifact `name` (`….json`), which the UI shows as a table.
 
-        Columns stand in the order in which rows first name them.
+        Columns stand in the order in which rows first name them; what a row lacks, and a number
+        that is not finite, is an empty cell. Written as `mlflow.log_table` does, which itself
+        does not pass with pandas 3 and adds to a table that is already there.
         """
-        columns = dict.fromkeys(column for row in rows for column in row)
-        table = {column: [row.get(column) for row in rows] for column in columns}
-        self.client.log_table(self.run_id, table, name)
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+        self.client.log_dict(self.run_id, {"columns": columns, "data": cells}, name)
+        tables = [{"path": name, "type": "table"}]
+        known = json.loads(self._tag(MLFLOW_LOGGED_ARTIFACTS) or "[]")
+        tables += [table for table in known if table not in tables]
+        self.set_tags({MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)})
 
     def log_dataset(
         self,
@@ -181,6 +188,10 @@ class Run:
         if cause:
             self.set_tags({"runforge.error": redact_addresses(cause)})
         self.client.set_terminated(self.run_id, status)
+
+    def _tag(self, name: str) -> str | None:
+        tags: dict[str, str] = self.client.get_run(self.run_id).data.tags
+        return tags.get(name)
 
     def _note_not_finite(self, points: Sequence[MetricPoint]) -> None:
         """Charts draw an infinity as a huge number: say where it came first."""
@@ -217,6 +228,10 @@ def _fitting(value: str) -> str:
         return value
     note = f" … [cut, {len(value)} characters]"
     return value[: TAG_LENGTH - len(note)] + note
+
+
+def _cell(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _refuse_foreign_links(folder: Path) -> None:

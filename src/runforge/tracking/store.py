@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,12 +15,16 @@ from urllib.parse import unquote
 import requests
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from runforge.errors import StoreError
 from runforge.redaction import redact_addresses
+
+with warnings.catch_warnings():
+    # MLflow 3.17 declares its tables with an option that SQLAlchemy 2.1 gave up; nothing of ours.
+    warnings.filterwarnings("ignore", "The ``noload`` loader strategy", SADeprecationWarning)
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 ANSWER_TIMEOUT_S = (2.0, 2.5)
 """Seconds to connect, and then to the first byte: a server that needs longer does not answer."""
@@ -76,7 +81,7 @@ def store_uri(project: Path) -> str:
         return f"{_SQLITE}{root / 'mlflow.db'}"
     if given.startswith(_SQLITE) and given != "sqlite:///:memory:":
         return f"{_SQLITE}{root / given.removeprefix(_SQLITE)}"
-    if "://" in given or given.startswith("databricks"):
+    if not given.startswith("file:") and ("://" in given or given.startswith("databricks")):
         return given
     raise StoreError(
         f"{given!r} names a folder, and MLflow no longer keeps runs in plain files",
@@ -98,7 +103,7 @@ def open_store(project: Path, experiment_name: str) -> Store:
             return _open_file(uri, outermost_project(project) / "mlruns", experiment_name)
         if uri.startswith(_SERVERS):
             _require_answer(uri)
-        return _open(uri, experiment_name, artifacts=None)
+        return _open(uri, experiment_name)
 
 
 def _open_file(uri: str, artifacts: Path, experiment_name: str) -> Store:
@@ -106,25 +111,24 @@ def _open_file(uri: str, artifacts: Path, experiment_name: str) -> Store:
     database = Path(unquote(uri.removeprefix(_SQLITE)))
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
-        # Made here and not by the client, which would put the folder of the experiment `Default`
+        # Made here and not by the client, which would put the artifacts of new experiments
         # beneath the working directory.
-        SqlAlchemyStore(uri, artifacts.as_uri())  # type: ignore[no-untyped-call]
-        return _open(uri, experiment_name, artifacts)
+        tables = SqlAlchemyStore(uri, artifacts.as_uri())  # type: ignore[no-untyped-call]
+        return _open(uri, experiment_name, create=tables.create_experiment)
 
 
-def _open(uri: str, experiment_name: str, artifacts: Path | None) -> Store:
+def _open(uri: str, experiment_name: str, create: Callable[[str], object] | None = None) -> Store:
     client = MlflowClient(uri)
-    location = artifacts.as_uri() if artifacts else None
-    experiment_id = _experiment(client, experiment_name, location)
+    experiment_id = _experiment(client, experiment_name, create or client.create_experiment)
     return Store(uri, experiment_id, experiment_name, client)
 
 
-def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+def _experiment(client: MlflowClient, name: str, create: Callable[[str], object]) -> str:
     """The experiment's id; another process may create it at the same time."""
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(create(name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
