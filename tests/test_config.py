@@ -50,7 +50,7 @@ def test_every_choice_composes(project: Path, choice: str) -> None:
         ("optimizer.learning_rate=abc", ("optimizer.learning_rate", "abc", "number")),
         ("optimizer.lr=0.1", ("optimizer.lr", "did you mean optimizer.learning_rate?")),
         ("+optimizer.foo=0.1", ("optimizer.foo", "no such key")),
-        ("network=ccn", ("network=ccn", "did you mean cnn?", "cnn, mlp, resnet")),
+        ("network=ccn", ("network=ccn", "did you mean cnn?", "cnn, mlp, origin, resnet")),
         ("netwrk=cnn", ("netwrk", "did you mean network?")),
         ("+network.foo=1", ("network.foo", "no such key")),
         ("~network.filters", ("network.filters", "missing")),

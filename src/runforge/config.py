@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from runforge.errors import ConfigError
 from runforge.settings import Settings
-from runforge.signature import keyword_model, model_problems
+from runforge.signature import RENAMED, keyword_model, model_problems
 from runforge.targets import TARGET, split_target
 
 PARAMS = "params.yaml"
@@ -273,9 +273,12 @@ def _no_key(key: str, project: Path, overrides: Sequence[str]) -> ConfigError:
     groups = [path.name for path in (project / CONF).iterdir() if path.is_dir()]
     values, _ = _hydra_compose(project, [])
     known = [*flatten(values), *groups]
-    # A key is more often misspelt in its last part than put in the wrong place.
-    last = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    mend = f"did you mean {last[0]}?" if last else _suggest(key, known) or "see conf/ for the keys"
+    parent, _, last = key.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == parent]
+    right = f"{parent}.{RENAMED.get(last)}"
+    elsewhere = [name for name in known if name.rpartition(".")[2] == last]
+    mend = f"did you mean {right}?" if right in siblings else _suggest(key, elsewhere or siblings)
+    mend = mend or _suggest(key, known) or "see conf/ for the keys"
     return ConfigError(f"there is no key {key}", where=where, mend=mend)
 
 

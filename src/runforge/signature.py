@@ -57,10 +57,9 @@ def keyword_model(target: str, known: Sequence[str]) -> type[BaseModel] | None:
     if arguments is None:
         return None
     fields: dict[str, Any] = {}
-    strict = module.startswith("runforge.")
     for argument, required in _keywords(arguments):
         if argument.arg not in known:
-            kind = _annotation(argument.annotation) if strict else Any
+            kind = _annotation(argument.annotation)
             key = RENAMED.get(argument.arg, argument.arg)
             fields[key] = (kind, ... if required else None)
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
