@@ -1,0 +1,1 @@
+"""Figures of predictions: values, intervals, curves."""

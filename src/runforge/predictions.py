@@ -1,0 +1,193 @@
+"""`predictions.parquet`: one row for each evaluated sample, that every figure is computed from.
+
+N samples, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars
+
+from runforge.errors import DataError
+
+PROBABILITY = "probability_"
+"""What the column of a class's probability begins with; the class's name follows, literally."""
+
+SUM_TOLERANCE = 0.01
+"""By how much probabilities may miss 1: bfloat16 rounds each by up to 0.2%."""
+
+NO_CLASS = -1
+
+_MEND = "evaluate again: `dvc repro evaluate`"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What a model says of N samples beside what is true; rows are in the order of `ids`.
+
+    Raises `DataError` where there are none, where parts differ in length, where a target is no
+    class, an id comes twice, or finite outputs of a class are no probabilities.
+    """
+
+    ids: np.ndarray
+    """Sample ids, str [N]."""
+    split: str
+    targets: np.ndarray
+    """int64 indices of classes [N], or float64 values [N] in the target's own unit."""
+    values: np.ndarray
+    """float32 or float64: a probability for each class [N, C], or the value [N, 1]."""
+    classes: tuple[str, ...]
+    """Class names in the order of the columns; empty where the target is a value."""
+
+    def __post_init__(self) -> None:
+        problem = _problem(self)
+        if problem:
+            raise DataError(problem)
+
+    @property
+    def finite(self) -> np.ndarray:
+        """bool [N]: every output of the sample is a finite number."""
+        return np.asarray(np.isfinite(self.values).all(axis=1))
+
+    @property
+    def non_finite(self) -> int:
+        """Samples with an output of nan or infinity: they have no prediction."""
+        return int(np.count_nonzero(~self.finite))
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int64 [N]: the most probable class, the first one of equals; `NO_CLASS`: not finite.
+
+        For two classes this is the second one where its probability is above 0.5. For a value:
+        float64 [N], nan where it is not finite.
+        """
+        finite = self.finite
+        if not self.classes:
+            return np.where(finite, self.values[:, 0].astype(np.float64), np.nan)
+        most = np.where(finite[:, None], self.values, 0.0).argmax(axis=1)
+        return np.where(finite, most, NO_CLASS).astype(np.int64)
+
+    def only_finite(self) -> Predictions | None:
+        """The samples that have a prediction; None where no one has."""
+        keep = self.finite
+        if not keep.any():
+            return None
+        return Predictions(
+            self.ids[keep], self.split, self.targets[keep], self.values[keep], self.classes
+        )
+
+    def write(self, path: Path) -> None:
+        """Writes the file whole or not at all; the same bytes for the same predictions."""
+        frame = polars.DataFrame(
+            [
+                polars.Series("id", self.ids.tolist(), polars.String),
+                polars.Series("split", [self.split] * len(self.ids), polars.String),
+                *(self._class_columns() if self.classes else self._value_columns()),
+            ]
+        )
+        # In the same folder as its target: a rename can't cross file systems.
+        beside = path.with_name(f".{path.name}.partial")
+        try:
+            frame.write_parquet(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _class_columns(self) -> list[polars.Series]:
+        names = [None if code == NO_CLASS else self.classes[code] for code in self.predicted]
+        return [
+            polars.Series("target", [self.classes[code] for code in self.targets], polars.String),
+            polars.Series("predicted", names, polars.String),
+            *(
+                polars.Series(PROBABILITY + name, np.ascontiguousarray(column))
+                for name, column in zip(self.classes, self.values.T, strict=True)
+            ),
+        ]
+
+    def _value_columns(self) -> list[polars.Series]:
+        predicted = polars.Series("predicted", self.predicted)
+        return [
+            polars.Series("target", self.targets),
+            predicted.fill_nan(None),
+            polars.Series("value", np.ascontiguousarray(self.values[:, 0])),
+        ]
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Reads what `write` wrote; raises `DataError` where the file is not there or damaged."""
+        if not path.is_file():
+            raise DataError("there are no predictions", where=str(path), mend=_MEND)
+        try:
+            return _from_frame(polars.read_parquet(path, glob=False))
+        except (polars.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
+            text = f"no whole file of predictions ({error})"
+            raise DataError(text, where=str(path), mend=_MEND) from error
+        except DataError as error:
+            raise DataError(error.what, where=str(path), mend=_MEND) from None
+
+
+def _problem(predictions: Predictions) -> str | None:
+    """Why predictions can't be used, in the order in which it matters; None where they can."""
+    count, classes = len(predictions.ids), predictions.classes
+    if count == 0:
+        return "there is no sample to predict"
+    if predictions.values.shape != (count, len(classes) or 1):
+        return f"outputs of shape {predictions.values.shape} for {count} samples"
+    if predictions.targets.shape != (count,):
+        return f"{len(predictions.targets)} targets for {count} samples"
+    if len(set(predictions.ids.tolist())) != count:
+        return "an id comes twice"
+    if len(set(classes)) != len(classes):
+        return "a class comes twice"
+    return _class_problem(predictions) if classes else _value_problem(predictions)
+
+
+def _value_problem(predictions: Predictions) -> str | None:
+    return None if np.isfinite(predictions.targets).all() else "a target is no finite number"
+
+
+def _class_problem(predictions: Predictions) -> str | None:
+    targets, values = predictions.targets, predictions.values
+    outside = (targets < 0) | (targets >= len(predictions.classes))
+    if outside.any():
+        first = int(outside.argmax())
+        return (
+            f"the target of {predictions.ids[first]} is class {targets[first]},"
+            f" but there are {len(predictions.classes)} classes"
+        )
+    # Rows that are not finite have no prediction: they are counted, not refused.
+    checked = np.where(np.isfinite(values).all(axis=1, keepdims=True), values, 1 / values.shape[1])
+    wrong = np.abs(checked.sum(axis=1) - 1) > SUM_TOLERANCE
+    wrong |= (checked < -SUM_TOLERANCE).any(axis=1)
+    if wrong.any():
+        return f"the outputs of {predictions.ids[int(wrong.argmax())]} are no probabilities"
+    return None
+
+
+def _from_frame(frame: polars.DataFrame) -> Predictions:
+    missing = {"id", "split", "target", "predicted"} - set(frame.columns)
+    if missing:
+        raise ValueError(f"no column {', '.join(sorted(missing))}")
+    splits = frame["split"].unique().to_list()
+    if len(splits) > 1:
+        raise ValueError(f"it mixes the splits {', '.join(sorted(map(str, splits)))}")
+    columns = [name for name in frame.columns if name.startswith(PROBABILITY)]
+    classes = tuple(name.removeprefix(PROBABILITY) for name in columns)
+    return Predictions(
+        ids=frame["id"].to_numpy().astype(str),
+        split=str(splits[0]) if splits else "",
+        targets=_codes(frame["target"], classes) if classes else frame["target"].to_numpy(),
+        values=frame.select(columns or ["value"]).to_numpy(),
+        classes=classes,
+    )
+
+
+def _codes(targets: polars.Series, classes: tuple[str, ...]) -> np.ndarray:
+    index = {name: code for code, name in enumerate(classes)}
+    unknown = sorted({str(name) for name in targets.to_list() if name not in index})
+    if unknown:
+        raise ValueError(f"the target {unknown[0]!r} is no class of it")
+    return np.array([index[name] for name in targets.to_list()], dtype=np.int64)

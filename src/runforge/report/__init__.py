@@ -1,0 +1,1 @@
+"""Pictures and the page of an evaluation: the only package that draws."""
