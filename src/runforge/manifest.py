@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars
 
-FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_BEGINNINGS = ("=", "+", "-", "@")
 """What makes a spreadsheet take a cell for a formula and run it."""
 
 COLUMNS = {
@@ -61,4 +61,6 @@ def write_quarantine(entries: Sequence[Entry], path: Path) -> None:
 
 
 def _inert(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA_BEGINNINGS) else cell
+    """On one line, and no formula."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
+    return f"'{shown}" if shown.startswith(FORMULA_BEGINNINGS) else shown

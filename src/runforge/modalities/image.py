@@ -22,7 +22,7 @@ from runforge.sample import Raw, Shown
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 # What Pillow's readers raise on damaged files; each is a reason to refuse one sample.
 BROKEN = (
@@ -74,14 +74,11 @@ class Image:
             raise ConfigError(
                 "pictures can't be made of a table's rows", where="data.modality", mend="use Table"
             )
-        try:
-            picture = self._of_array(raw) if isinstance(raw, np.ndarray) else self._of_file(raw)
-            if picture.size != (self.width, self.height):
-                size = (self.width, self.height)
-                picture = picture.resize(size, Pictures.Resampling.BILINEAR, reducing_gap=3.0)
-            return np.array(picture).reshape(self.height, self.width, self.channels)
-        except BROKEN as error:
-            raise Refused(f"it can't be decoded: {_reason(error)}") from error
+        picture = self._of_array(raw) if isinstance(raw, np.ndarray) else self._of_file(raw)
+        size = (self.width, self.height)
+        if picture.size != size:
+            picture = picture.resize(size, Pictures.Resampling.BILINEAR, reducing_gap=3.0)
+        return np.array(picture).reshape(self.height, self.width, self.channels)
 
     def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
         """`mean`, `std` (population; 1 where it is 0) of each channel, in units of 0..1. Exact."""
@@ -118,24 +115,32 @@ class Image:
 
     def _of_file(self, content: bytes) -> Pictures.Image:
         try:
-            picture = Pictures.open(io.BytesIO(content), formats=FORMATS)
+            return self._to_mode(self._loaded(content))
         except UnidentifiedImageError:
             raise Refused(f"it is no picture of a known format ({_begin(content)})") from None
-        with picture:
+        except BROKEN as error:
+            raise Refused(f"it can't be decoded: {_reason(error)}") from error
+
+    def _loaded(self, content: bytes) -> Pictures.Image:
+        """The picture, decoded in full and upright."""
+        with Pictures.open(io.BytesIO(content), formats=FORMATS) as picture:
             self._check_size(*picture.size)
             frames = getattr(picture, "n_frames", 1)
-            if frames > 1 and picture.format != "MPO":  # An MPO's first picture is the photograph.
+            # MPO is a JPEG with more behind it; its first picture is the photograph.
+            if frames > 1 and picture.format != "MPO":
                 raise Refused(f"it holds {frames} pictures, not one")
             # JPEG is decoded at a half, quarter or eighth where that leaves twice the size wanted.
             picture.draft(None, (2 * max(self.width, self.height),) * 2)
             picture.load()
-            return self._to_mode(ImageOps.exif_transpose(picture))
+            # A 16-bit PGM opens as 32-bit integers too, but its range is known.
+            if picture.mode == "I" and picture.format == "TIFF":
+                raise Refused("its numbers are 32-bit integers, of unknown range")
+            return ImageOps.exif_transpose(picture)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
-            raise Refused(
-                f"it has {width}×{height} pixels, more than max_pixels ({self.max_pixels})"
-            )
+            limit = f"more than max_pixels ({self.max_pixels})"
+            raise Refused(f"it has {width}×{height} pixels, {limit}")
         if width * height == 0:
             raise Refused("it has no pixels")
 
@@ -158,9 +163,6 @@ def _eight_bits(picture: Pictures.Image) -> np.ndarray:
             raise Refused("its numbers are floats outside 0..1, of unknown range")
         scaled: np.ndarray = np.rint(values * 255).astype(np.uint8)
         return scaled
-    # A 16-bit PGM opens as 32-bit integers too; its range is known.
-    if picture.mode == "I" and picture.format not in (None, "PPM", "PNG"):
-        raise Refused("its numbers are 32-bit integers, of unknown range")
     wide = values.astype(np.int64)
     if wide.min() < 0 or wide.max() > 65535:
         raise Refused("its numbers are integers outside 0..65535, of unknown range")

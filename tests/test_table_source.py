@@ -1,0 +1,150 @@
+"""Tables from CSV and Parquet: every cell literal, every odd row named."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import polars
+import pytest
+
+from runforge.errors import ConfigError, DataError
+from runforge.sources.table import Table
+
+
+def table(**keys: Any) -> Table:
+    keywords: dict[str, Any] = {
+        **{"file": "t.csv", "target": "y", "split_column": None, "missing_values": [""]},
+        **{"ignore": [], "columns": None, "separator": ",", "quote": '"'},
+    }
+    return Table(**{**keywords, **keys})
+
+
+def put(root: Path, text: str | bytes) -> Path:
+    (root / "t.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+    return root
+
+
+def refusal(root: Path, **keys: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        table(**keys).samples(root)
+    message = str(caught.value)
+    assert "\n" not in message and str(root) in message
+    return message
+
+
+def test_labels_and_cells_are_literal(tmp_path: Path) -> None:
+    labels = ["NA", "None", "01", "1", "null", "nan", " x", "1.0"]
+    put(tmp_path, "a,y\n" + "".join(f"{label},{label}\n" for label in labels))
+    samples = table().samples(tmp_path)
+    assert [s.label for s in samples] == labels
+    assert [s.read() for s in samples] == [{"a": label} for label in labels]
+    assert [s.where for s in samples][:2] == ["t.csv#1", "t.csv#2"]
+
+
+def test_missing_is_what_the_configuration_says(tmp_path: Path) -> None:
+    put(tmp_path, "a,b,y\n?,,p\nNA,1,?\n")
+    samples = table(missing_values=["?"]).samples(tmp_path)
+    assert [s.read() for s in samples] == [{"a": None, "b": ""}, {"a": "NA", "b": "1"}]
+    assert [s.label for s in samples] == ["p", ""]
+
+
+def test_ignored_target_and_split_columns_are_no_inputs(tmp_path: Path) -> None:
+    put(tmp_path, "id,a,s,y\n7,1,train,p\n8,2,test,q\n9,3,,q\n")
+    samples = table(split_column="s", ignore=["id"]).samples(tmp_path)
+    assert [s.read() for s in samples] == [{"a": "1"}, {"a": "2"}, {"a": "3"}]
+    assert [s.split for s in samples] == ["train", "test", None]
+
+
+def test_an_unknown_split_names_its_row(tmp_path: Path) -> None:
+    put(tmp_path, "a,s,y\n1,train,p\n2,val,q\n")
+    assert "t.csv#2: 'val' in column 's' is no split" in refusal(tmp_path, split_column="s")
+
+
+def test_quotes_line_breaks_and_separators_in_cells(tmp_path: Path) -> None:
+    rows = [["a", "y"], ['x, "q"', "p"], ["two\nlines", "q"], ["", "r\r\ns"]]
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+    samples = table(missing_values=[]).samples(tmp_path)
+    assert [[s.read()["a"], s.label] for s in samples] == rows[1:]  # type: ignore[call-overload, index]
+
+
+def test_another_separator_another_quote_and_no_header(tmp_path: Path) -> None:
+    put(tmp_path, "'a;b';1\n'c';2\n")
+    samples = table(separator=";", quote="'", columns=["y", "n"]).samples(tmp_path)
+    assert [(s.label, s.read()) for s in samples] == [("a;b", {"n": "1"}), ("c", {"n": "2"})]
+
+
+def test_byte_order_mark_crlf_and_blank_lines(tmp_path: Path) -> None:
+    put(tmp_path, b"\xef\xbb\xbfa,y\r\n\r\n1,p\r\n\r\n")
+    assert [(s.label, s.read()) for s in table().samples(tmp_path)] == [("p", {"a": "1"})]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b"", "is empty"),
+        (b"a,y\n", "has no rows"),
+        (b"a,y\n1,p\n2\n", "t.csv#2: has 1 cells where the header has 2 (line 3)"),
+        (b"a,y\n1,p,5\n", "t.csv#1: has 3 cells where the header has 2"),
+        (b"a;y\n1;p\n", "set data.source.separator=';'"),
+        (b"a;y\n1,5;p\n", "set data.source.separator=';'"),
+        (b"a\ty\n1\tp\n", "set data.source.separator='\\t'"),
+        (b"a,b\n1,2\n", "there is no column 'y', only 'a', 'b'"),
+        (b"a,a,y\n1,2,p\n", "there more than once: 'a'"),
+        (b"a,y\n1,caf\xe9\n", "is not UTF-8 at byte 9"),
+        ("a,y\n1,p\n".encode("utf-16"), "is not UTF-8 at byte 0"),
+        (b"a,y\n1,\x00\n", "holds a NUL at byte 6"),
+        (b'a,y\n1,"p\n', "is no CSV"),
+        (b'a,y\n1,"p"q\n', "is no CSV"),
+        (b"a,y\n" + b"x" * 200_000 + b",p\n", "is no CSV (field larger than field limit"),
+    ],
+)
+def test_files_that_are_no_table(tmp_path: Path, text: bytes, what: str) -> None:
+    assert what in refusal(put(tmp_path, text))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert "no such file" in refusal(tmp_path)
+
+
+def test_a_file_outside_the_root(tmp_path: Path) -> None:
+    put(tmp_path, "a,y\n1,p\n")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ConfigError, match="leaves the data folder"):
+        table(file="../t.csv").samples(tmp_path / "data")
+
+
+def test_parquet_is_read_as_the_csv_that_says_the_same(tmp_path: Path) -> None:
+    frame = polars.DataFrame(
+        {"n": [1.5, None, 3.0], "i": [1, 2, 3], "c": ["NA", "x", None], "y": [True, False, None]}
+    )
+    frame.write_parquet(tmp_path / "t.parquet")
+    samples = table(file="t.parquet").samples(tmp_path)
+    assert [s.label for s in samples] == ["true", "false", ""]
+    assert [s.read() for s in samples] == [
+        {"n": "1.5", "i": "1", "c": "NA"},
+        {"n": None, "i": "2", "c": "x"},
+        {"n": "3.0", "i": "3", "c": None},
+    ]
+
+
+def test_a_damaged_parquet_file(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
+    assert "can't be read as a table" in refusal(tmp_path, file="t.parquet")
+
+
+@pytest.mark.parametrize(
+    "keys", [{"separator": ""}, {"separator": "::"}, {"quote": "\n"}, {"ignore": ["y"]}]
+)
+def test_settings_of_no_use(keys: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        table(**keys)
+
+
+def test_a_large_table_keeps_every_row(tmp_path: Path) -> None:
+    put(tmp_path, "a,y\n" + "".join(f"{i},{i % 7}\n" for i in range(120_001)))
+    samples = table().samples(tmp_path)
+    assert len(samples) == 120_001
+    assert samples[-1].read() == {"a": "120000"} and samples[-1].label == str(120_000 % 7)
