@@ -1,0 +1,1 @@
+"""Networks: from inputs `[B, *input_shape]` to outputs `[B, K]`; one leaf for each kind."""

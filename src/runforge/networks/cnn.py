@@ -1,0 +1,83 @@
+"""The convolutional classifier that this project started from.
+
+Blocks of a 3×3 convolution, max-pooling and ReLU, then one dense layer. Pooling stands before
+ReLU: both are monotone, so the values are the same and ReLU has a quarter of the work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Lt, MinLen
+from torch import Tensor, nn
+
+from runforge.errors import ConfigError
+
+
+class Cnn(nn.Module):
+    """Inputs [B, C, H, W] → outputs [B, K].
+
+    `filters` has the width of each block; `padding`: `same` keeps a convolution's height and
+    width, `valid` takes 2 off. Raises `ConfigError` where nothing of the picture would be left.
+    """
+
+    def __init__(
+        self,
+        *,
+        filters: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)],
+        padding: Literal["same", "valid"],
+        dense: Annotated[int, Ge(1)],
+        dropout: Annotated[float, Ge(0), Lt(1)],
+        input_shape: tuple[int, ...],
+        output_count: int,
+    ) -> None:
+        super().__init__()
+        channels, height, width = _checked(input_shape)
+        blocks: list[nn.Module] = []
+        for filter_count in filters:
+            blocks += [
+                nn.Conv2d(channels, filter_count, 3, padding=padding),
+                nn.MaxPool2d(2),
+                nn.ReLU(),
+            ]
+            channels = filter_count
+            height, width = _after_block(height, padding), _after_block(width, padding)
+        if min(height, width) < 1:
+            raise _too_small(input_shape, len(filters), padding)
+        self.features = nn.Sequential(*blocks)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(channels * height * width, dense),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(dense, output_count),
+        )
+        self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs [B, C, H, W] in either memory format → outputs [B, K]."""
+        # Packed pictures are [B, H, W, C], so this copies nothing in training.
+        features = self.features(inputs.contiguous(memory_format=torch.channels_last))
+        outputs: Tensor = self.head(features)
+        return outputs
+
+
+def _checked(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(input_shape) != 3:
+        what = f"cnn takes pictures [C, H, W], not inputs {list(input_shape)}"
+        raise ConfigError(what, where="network=cnn", mend="take network=mlp")
+    return input_shape[0], input_shape[1], input_shape[2]
+
+
+def _after_block(length: int, padding: str) -> int:
+    return max(length if padding == "same" else length - 2, 0) // 2
+
+
+def _too_small(input_shape: tuple[int, ...], blocks: int, padding: str) -> ConfigError:
+    _, height, width = input_shape
+    what = f"pictures of {height}×{width} are too small for {blocks} blocks with padding={padding}"
+    mend = "take fewer filters or larger pictures (data.modality.height, data.modality.width)"
+    if padding == "valid":
+        mend = f"set network.padding=same, or {mend}"
+    return ConfigError(what, where="network.filters", mend=mend)
