@@ -1,0 +1,1 @@
+"""Random changes of training inputs, on the device and in batches; one leaf for each kind."""

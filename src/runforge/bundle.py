@@ -1,0 +1,194 @@
+"""The bundle: what training hands on, as `weights.safetensors` and `bundle.json`.
+
+Nothing in it is unpickled, and what it names is built only from the allow-list of `targets`, so a
+bundle from elsewhere can't run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from runforge import targets
+from runforge.errors import ConfigError, DataError
+from runforge.input_layer import InputLayer
+from runforge.schema import Schema
+from runforge.task import Task
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "weights.safetensors", "bundle.json"
+MEND = "train again, or fetch the bundle again"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """All of a model but its weights."""
+
+    network: dict[str, Any]
+    """The node of the network, as configured."""
+    task: dict[str, Any]
+    """The node of the task, as configured."""
+    schema: Schema
+    run_id: str
+    lineage: dict[str, Any]
+    weights_hash: str = ""
+    """SHA-256 of the weights' file; set when the bundle is written."""
+    version: str = field(default_factory=lambda: version("runforge"))
+    """The version of runforge that wrote it."""
+
+    @property
+    def modality(self) -> dict[str, Any]:
+        """The node of the modality."""
+        return self.schema.modality
+
+
+class Model(nn.Module):
+    """A bundle loaded, in evaluation mode: packed rows → predictions."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
+        self.bundle, self.schema = bundle, bundle.schema
+        self.task: Task = targets.build(bundle.task, schema=bundle.schema)
+        self.network = build_network(bundle.network, self.task, bundle.schema)
+        self.input_layer = InputLayer(bundle.schema)
+
+    @property
+    def modality(self) -> Any:
+        """Decodes raw samples as training did."""
+        return self.input_layer.modality
+
+    def forward(self, packed: Tensor) -> Tensor:
+        """Packed rows [B, *packed_shape] → [B, C]: probabilities, or values in their unit."""
+        return self.task.predictions(self.network(self.input_layer(packed)))
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """Which weights of a network came from a bundle, by name."""
+
+    loaded: tuple[str, ...]
+    not_loaded: tuple[str, ...]
+
+
+def build_network(node: Mapping[str, Any], task: Task, schema: Schema) -> nn.Module:
+    """The network of a node, with the shapes that data and task ask for."""
+    network: nn.Module = targets.build(
+        node, input_shape=schema.input_shape, output_count=task.output_count(schema)
+    )
+    return network
+
+
+def write(  # noqa: PLR0913 - what a bundle is made of
+    folder: Path,
+    *,
+    network: nn.Module,
+    network_node: Mapping[str, Any],
+    task_node: Mapping[str, Any],
+    schema: Schema,
+    run_id: str,
+    lineage: dict[str, Any],
+) -> Bundle:
+    """Writes both files, the description last: until it is there, there is no new bundle."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{WEIGHTS}.partial"
+    save_file(_plain_state(network), beside)
+    bundle = Bundle(
+        network=dict(network_node),
+        task=dict(task_node),
+        schema=schema,
+        run_id=run_id,
+        lineage=lineage,
+        weights_hash=_file_hash(beside),
+    )
+    beside.replace(folder / WEIGHTS)
+    beside = folder / f".{DESCRIPTION}.partial"
+    beside.write_text(_to_text(bundle), encoding="utf-8")
+    beside.replace(folder / DESCRIPTION)
+    return bundle
+
+
+def read(folder: Path) -> Bundle:
+    """The description alone; raises `DataError` where it is missing, altered or too new."""
+    path = folder / DESCRIPTION
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found, told = values.pop("format"), values.pop("hash")
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {DESCRIPTION}", where=str(folder), mend=MEND) from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DataError("it is no bundle's description", where=str(path), mend=MEND) from error
+    if found != FORMAT:
+        what = f"its format is {found}, and this version of runforge reads {FORMAT}"
+        raise DataError(what, where=str(path), mend="take the version that wrote it")
+    if told != _text_hash(values):
+        raise DataError("it was altered: its hash does not fit", where=str(path), mend=MEND)
+    return Bundle(**{**values, "schema": Schema.from_dict(values["schema"])})
+
+
+def load(folder: Path) -> Model:
+    """The model of a bundle, on the CPU; raises `DataError` where either file is not as written."""
+    model = Model(read(folder))
+    try:
+        model.network.load_state_dict(_read_weights(folder, model.bundle))
+    except RuntimeError as error:
+        raise DataError(f"the weights don't fit: {error}", where=str(folder), mend=MEND) from error
+    return model.eval()
+
+
+def initialise_from(network: nn.Module, folder: Path) -> Initialised:
+    """Takes the weights of a bundle whose name and shape fit, and tells which.
+
+    The head for other classes is left as it is. Raises `ConfigError` where nothing fits.
+    """
+    given = _read_weights(folder, read(folder))
+    own = network.state_dict()
+    fits = {n: t for n, t in given.items() if n in own and own[n].shape == t.shape}
+    if not any(name in fits for name, _ in network.named_parameters()):
+        mend = "take a run with the same network"
+        raise ConfigError("no weights of that run fit this network", where="init_from", mend=mend)
+    network.load_state_dict(fits, strict=False)
+    return Initialised(tuple(fits), tuple(name for name in own if name not in fits))
+
+
+def _read_weights(folder: Path, bundle: Bundle) -> dict[str, Tensor]:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise DataError(f"there is no {WEIGHTS}", where=str(folder), mend=MEND)
+    if _file_hash(path) != bundle.weights_hash:
+        raise DataError("it was altered: its hash does not fit", where=str(path), mend=MEND)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"it can't be read: {error}", where=str(path), mend=MEND) from error
+
+
+def _plain_state(network: nn.Module) -> dict[str, Tensor]:
+    """The weights on the CPU, in the one memory format that the file knows."""
+    state = network.state_dict()
+    return {n: state[n].detach().cpu().clone(memory_format=torch.contiguous_format) for n in state}
+
+
+def _to_text(bundle: Bundle) -> str:
+    values = asdict(bundle)
+    described = {"format": FORMAT, "hash": _text_hash(values), **values}
+    return json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _text_hash(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

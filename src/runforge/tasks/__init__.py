@@ -1,0 +1,1 @@
+"""What is learned: losses, predictions and figures; one leaf for each kind."""
