@@ -8,7 +8,7 @@ from collections.abc import Sequence
 HIDDEN = "***"
 
 _SECRET_WORDS = frozenset(
-    {"apikey", "credential", "credentials", "key", "passwd", "password", "secret", "token"}
+    {"apikey", "credential", "credentials", "passwd", "password", "secret", "token"}
 )
 _USER_PART = re.compile(r"([a-zA-Z][\w+.-]*://)[^/\s]*@")
 _QUERY_PART = re.compile(r"([?&])([\w.-]+)=([^&\s]*)")
@@ -16,9 +16,9 @@ _ASSIGNMENT = re.compile(r"([~+]{0,2}-{0,2}[\w./@-]+?)=(.*)", re.DOTALL)
 
 
 def is_secret_name(name: str) -> bool:
-    """True where one word of the name says so: `api_key`, `db.password`; not `monkey`."""
-    words = re.split(r"[^a-zA-Z0-9]+", name)
-    return any(word.lower() in _SECRET_WORDS for word in words)
+    """True where one word of the name says so: `api_key`, `db.password`; not `max_tokens`."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    return words[-1] == "key" or not _SECRET_WORDS.isdisjoint(words)
 
 
 def redact_addresses(text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow.entities
 from mlflow.exceptions import MlflowException
@@ -80,18 +82,24 @@ def children(store: Store, parent: str) -> list[TrialInfo]:
 
 
 def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
-    """Copies a run's bundle into the folder `destination` and returns it.
+    """Copies a run's bundle to the folder `destination`, whole or not at all, and returns it.
 
-    Raises `StoreError` where the run has none.
+    A copy that is there already is kept: another trial may be reading it. Raises `StoreError`
+    where the run has no bundle.
     """
+    if destination.is_dir():
+        return destination
     if not store.client.list_artifacts(run_id, "bundle"):
         mend = "name a run that finished training"
         raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
-    destination.mkdir(parents=True, exist_ok=True)
-    copied = Path(store.client.download_artifacts(run_id, "bundle", str(destination)))
-    for path in copied.iterdir():
-        path.replace(destination / path.name)
-    copied.rmdir()
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=destination.parent) as folder:
+        copied = Path(store.client.download_artifacts(run_id, "bundle", folder))
+        try:
+            copied.rename(destination)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
     return destination
 
 

@@ -178,6 +178,7 @@ def _errors_of_store(uri: str) -> Iterator[None]:
 
 
 def _hush() -> None:
-    """A new store would tell of each of its tables and migrations."""
+    """A new store would tell of each of its tables, and each download draw a bar of its own."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
         logging.getLogger(name).setLevel(logging.WARNING)
