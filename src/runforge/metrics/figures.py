@@ -116,3 +116,16 @@ class Figures:
             parts = {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
             flat.update({key: float(part) for key, part in parts.items() if part is not None})
         return flat
+
+
+def non_finite_figure(count: int) -> Figure:
+    """How many samples have no prediction."""
+    return Figure(float(count), about="samples without a prediction: an output is nan or infinite")
+
+
+def non_finite_note(count: int, total: int) -> tuple[str, ...]:
+    """The sentence that a reader must see where samples have no prediction."""
+    if count == 0:
+        return ()
+    share = f"{count} of {total} samples"
+    return (f"{share} have an output that is nan or infinite: no other figure counts them.",)

@@ -1,0 +1,153 @@
+"""Figures of a classification: one class a sample, of two classes or more.
+
+Areas, curves and the confusion matrix are torchmetrics'; what it gets wrong is settled before it
+is asked. It takes an output of nan for class 0, and gives an area of 0.67 or 0 for a class that no
+sample is of: here samples without a finite output are left out and counted, and an absent class is
+left out and named. Everything else follows from the confusion matrix or is one line of numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from runforge.metrics.answers import Answers
+from runforge.metrics.bootstrap import (
+    TAIL,
+    Interval,
+    Subset,
+    collect,
+    percentile_interval,
+    resampled_counts,
+    resampled_weights,
+)
+from runforge.metrics.calibration import centred
+from runforge.metrics.figures import Confusion, Figure, Figures, non_finite_figure, non_finite_note
+from runforge.metrics.rates import averages, class_rows
+from runforge.predictions import Predictions
+
+MAIN = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1_macro",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "calibration_error",
+)
+
+ABOUT = {
+    "accuracy": "share of the samples that are right",
+    "balanced_accuracy": "share of a class that is found, averaged over the classes",
+    "f1_macro": "harmonic mean of precision and recall, averaged over the classes",
+    "roc_auc": "chance that a sample of a class gets more probability of it than another sample",
+    "average_precision": "area under the precision–recall curve, averaged over the classes",
+    "log_loss": "mean of −ln(probability of the true class); lower is better",
+    "calibration_error": "how far confidence is from the share that is right; lower is better",
+    "precision_macro": "share right of what is predicted as a class, averaged over the classes",
+    "precision_weighted": "the same, weighted by the samples of each class",
+    "recall_macro": "share of a class that is found, averaged over the classes",
+    "recall_weighted": "the same, weighted by the samples of each class",
+    "f1_weighted": "F1, weighted by the samples of each class",
+}
+
+AVERAGED = (
+    "balanced_accuracy",
+    "roc_auc",
+    "average_precision",
+    *(n for n in ABOUT if "macro" in n),
+)
+"""Averages over classes, which an absent class is left out of."""
+
+_NAMED = 3
+"""Absent classes that a remark names."""
+
+
+def classification_figures(predictions: Predictions, *, resamples: int, seed: int) -> Figures:
+    """All figures, the main ones with their 95% interval from `resamples` resamples.
+
+    Samples with an output that is not finite count in `non_finite` and in nothing else. The same
+    predictions and seed give the same numbers.
+    """
+    skipped, notes = non_finite_figure(predictions.non_finite), _notes(predictions)
+    finite = predictions.only_finite()
+    if finite is None:
+        reason = "no sample has a finite output"
+        undefined = {n: Figure(None, reason=reason, about=about) for n, about in ABOUT.items()}
+        return Figures({**undefined, "non_finite": skipped}, MAIN, notes=notes)
+    answers = Answers.of(finite)
+    confusion = Confusion(finite.classes, answers.counts)
+    return Figures(
+        metrics={**_metrics(answers, resamples, seed), "non_finite": skipped},
+        main=MAIN,
+        per_class=class_rows(confusion),
+        confusion=confusion,
+        curves=answers.curves(),
+        notes=(*notes, *_absence(answers.absent)),
+    )
+
+
+def _metrics(answers: Answers, resamples: int, seed: int) -> dict[str, Figure]:
+    values = answers.values()
+    intervals = _intervals(answers, values, resamples, np.random.default_rng(seed))
+    return {name: _figure(name, values[name], intervals.get(name), answers) for name in ABOUT}
+
+
+def _figure(name: str, value: float, interval: Interval | None, answers: Answers) -> Figure:
+    if np.isnan(value):
+        return Figure(None, reason="the samples are all of one class", about=ABOUT[name])
+    reason = _remark(answers) if name in AVERAGED and answers.absent else ""
+    if interval is None:
+        return Figure(value, reason=reason, about=ABOUT[name])
+    if interval.low == interval.high:
+        reason = reason or "every resample gives this value: too few samples or errors to tell more"
+    return Figure(value, interval.low, interval.high, reason, ABOUT[name])
+
+
+def _remark(answers: Answers) -> str:
+    present = len(answers.classes) - len(answers.absent)
+    return f"over the {present} of {len(answers.classes)} classes that have samples"
+
+
+def _intervals(
+    answers: Answers, values: Mapping[str, float], resamples: int, generator: np.random.Generator
+) -> dict[str, Interval]:
+    resampled = collect(resampled_counts(answers.counts, resamples, generator), averages)
+    resampled.update(_resampled_by_weight(answers, values, resamples, generator))
+    error = "calibration_error"
+    resampled[error] = centred(resampled[error], values[error])
+    found = {name: percentile_interval(resampled[name]) for name in MAIN}
+    return {**found, "accuracy": _exact_at_the_ends(found["accuracy"], answers.counts)}
+
+
+def _resampled_by_weight(
+    answers: Answers, values: Mapping[str, float], resamples: int, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    subset = Subset.of(len(answers.targets), len(answers.classes), resamples, generator)
+    statistic = answers.subset(subset.rows).weighted()
+    own = statistic(np.ones((1, len(subset.rows)), dtype=np.int32))
+    drawn = collect(resampled_weights(len(subset.rows), resamples, generator), statistic)
+    return {n: subset.rescale(part, float(own[n][0]), values[n]) for n, part in drawn.items()}
+
+
+def _exact_at_the_ends(interval: Interval, counts: np.ndarray) -> Interval:
+    """Clopper and Pearson's interval where all or none are right: no resample differs there."""
+    count, hits = int(counts.sum()), int(np.trace(counts))
+    if hits == count:
+        return Interval(TAIL ** (1 / count), 1.0)
+    if hits == 0:
+        return Interval(0.0, 1 - TAIL ** (1 / count))
+    return interval
+
+
+def _notes(predictions: Predictions) -> tuple[str, ...]:
+    return non_finite_note(predictions.non_finite, len(predictions.ids))
+
+
+def _absence(absent: Sequence[str]) -> tuple[str, ...]:
+    if not absent:
+        return ()
+    more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+    names = ", ".join(repr(name) for name in absent[:_NAMED])
+    return (f"No sample is of the class {names}{more}: averages over classes leave it out.",)
