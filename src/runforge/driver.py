@@ -43,6 +43,7 @@ def work(job: Job, run: Run) -> None:
         raise Interrupted(result.exit_code - 128)
     if result.exit_code:
         raise WorkerFailed(result)
+    run.set_tags(result.tags)
 
 
 @contextmanager

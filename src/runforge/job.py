@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,8 @@ class Result:
 
     exit_code: int
     cause: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    """What the steps noted about the run."""
 
     def write(self, path: Path) -> None:
         """Writes whole or not at all: a worker that was killed leaves no result."""

@@ -30,9 +30,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _attempt(job: Job) -> Result:
+    tags: dict[str, str] = {}
     try:
         for step in job.steps:
-            importlib.import_module(STEPS[step]).run(job)
+            tags.update(importlib.import_module(STEPS[step]).run(job))
     except RunforgeError as error:
         return Result(error.exit_code, str(error))
     except KeyboardInterrupt:
@@ -41,7 +42,7 @@ def _attempt(job: Job) -> Result:
     except Exception as error:  # noqa: BLE001 - the border of the process: told, recorded, exit 1
         traceback.print_exc()
         return Result(1, " ".join(f"{type(error).__name__}: {error}".split()))
-    return Result(0)
+    return Result(0, tags=tags)
 
 
 def _set_threads(job: Job) -> None:

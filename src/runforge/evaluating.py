@@ -1,0 +1,78 @@
+"""The step `evaluate`: predictions of every sample of a split, and every figure from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from runforge import bundle
+from runforge.bundle import Model
+from runforge.errors import DataError
+from runforge.evaluation import write_evaluation
+from runforge.history import History
+from runforge.job import Job
+from runforge.predictions import Predictions
+from runforge.prepared import QUARANTINE, PreparedSet
+from runforge.sample import Shown
+from runforge.settings import Settings
+
+BATCH_SIZE = 512
+"""Samples predicted at once: figures do not depend on it, memory does."""
+
+
+def run(job: Job) -> dict[str, str]:
+    """Evaluates the bundle at `job.model` and writes `job.evaluation`.
+
+    Returns the run's tag that names the headline figure and which way is better.
+    """
+    settings = Settings.model_validate(job.configuration)
+    chosen = settings.evaluation
+    prepared = PreparedSet.open(Path(job.prepared))
+    model = bundle.load(Path(job.model))
+    _check_same_data(model, prepared)
+    rows = prepared.rows(chosen.split)
+    predictions = predict(model, prepared, rows, chosen.split)
+    figures = model.task.figures(predictions, resamples=chosen.resamples, seed=chosen.seed)
+
+    def shown(index: int) -> Shown:
+        row: Shown = model.modality.show(prepared.inputs[rows[index]], prepared.schema.layout)
+        return row
+
+    write_evaluation(
+        Path(job.evaluation),
+        predictions=predictions,
+        figures=figures,
+        schema=prepared.schema,
+        history=History.read(Path(job.model) / bundle.HISTORY),
+        shown=shown,
+        lineage=job.lineage,
+        configuration=job.configuration,
+        run_id=job.run_id,
+        quarantine=Path(job.prepared) / QUARANTINE,
+    )
+    return {}
+
+
+def predict(model: Model, prepared: PreparedSet, rows: np.ndarray, split: str) -> Predictions:
+    """What the model says of the given rows of a prepared set, in their order."""
+    blocks = [rows[begin : begin + BATCH_SIZE] for begin in range(0, len(rows), BATCH_SIZE)]
+    with torch.inference_mode():
+        values = [model(torch.from_numpy(prepared.inputs[block])).numpy() for block in blocks]
+    return Predictions(
+        ids=np.array(prepared.ids)[rows],
+        split=split,
+        targets=np.asarray(prepared.targets[rows]),
+        values=np.concatenate(values),
+        classes=prepared.schema.classes,
+    )
+
+
+def _check_same_data(model: Model, prepared: PreparedSet) -> None:
+    """Other data than it was trained on will do, where its classes and inputs are the same."""
+    mine, theirs = model.schema, prepared.schema
+    for name in ("classes", "packed_shape", "layout", "target_kind"):
+        if getattr(mine, name) != getattr(theirs, name):
+            what = f"the model was trained on data with other {name}"
+            raise DataError(what, where="the prepared set", mend="train again: `dvc repro train`")

@@ -1,0 +1,170 @@
+"""`runforge train` and its sweeps, as whole commands on real data and a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from safetensors.numpy import load_file
+
+from tests.conftest import Project, clean_environment, make_project, thin_out
+
+SHORT = ("trainer.max_epochs=2", "evaluation.resamples=100")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a few digits; the tests of this file share its store."""
+    made = make_project(tmp_path_factory.mktemp("train") / "project")
+    made.runforge("sample", "digits")
+    thin_out(made.folder / "data", 30)
+    return made
+
+
+def client(project: Project) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+
+
+def children(project: Project, parent: str) -> list[Run]:
+    """The trials of a sweep."""
+    store = client(project)
+    experiments = [e.experiment_id for e in store.search_experiments()]
+    return list(store.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'"))
+
+
+def weights(project: Project, run_id: str) -> dict[str, np.ndarray]:
+    loaded: dict[str, np.ndarray] = load_file(
+        project.folder / "out" / "runs" / run_id / "model" / "weights.safetensors"
+    )
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def first(project: Project) -> str:
+    """The id of a first run, started in a folder below the project."""
+    below = Project(project.folder / "conf")
+    return below.runforge("train", *SHORT).stdout.strip()
+
+
+def test_a_run_is_recorded_whole(project: Project, first: str) -> None:
+    run = client(project).get_run(first)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/accuracy"] > 0.1
+    assert run.data.tags["runforge.primary_metric"] == "test/accuracy:max"
+    folder = project.folder / "out" / "runs" / first
+    assert "<html" in (folder / "evaluation" / "report.html").read_text()
+
+
+def test_the_same_seed_gives_the_same_weights_and_figures(project: Project, first: str) -> None:
+    again = project.runforge("train", *SHORT, "machine.workers=1").stdout.strip()
+    one, other = weights(project, first), weights(project, again)
+    assert again != first
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name])
+    figures = [
+        json.loads((project.folder / "out/runs" / run / "evaluation/metrics.json").read_text())
+        for run in (first, again)
+    ]
+    assert figures[0] == figures[1]
+
+
+def test_training_starts_from_another_runs_weights(project: Project, first: str) -> None:
+    # With a learning rate of next to nothing, the weights stay where they began.
+    run_id = project.runforge(
+        "train", *SHORT, f"init_from={first[:8]}", "optimizer.learning_rate=1e-30", "seed=5"
+    ).stdout.strip()
+    for name, values in weights(project, first).items():
+        np.testing.assert_allclose(weights(project, run_id)[name], values, atol=1e-6)
+    assert client(project).get_run(run_id).data.tags["runforge.init_from"] == first
+
+
+def test_weights_of_a_run_that_is_not_there(project: Project) -> None:
+    done = project.runforge("train", "init_from=abcdef12", code=2)
+    assert "abcdef12" in done.stderr
+
+
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
+def test_a_sweep_is_a_parent_with_its_trials(project: Project, launcher: tuple[str, ...]) -> None:
+    done = project.runforge(
+        "train", "-m", "network=cnn,mlp", "optimizer.learning_rate=0.001,0.01", *SHORT,
+        *launcher,
+    )  # fmt: skip
+    parent = done.stdout.strip()
+    trials = children(project, parent)
+    assert sorted(t.info.run_name for t in trials) == [
+        "network=cnn, learning_rate=0.001",
+        "network=cnn, learning_rate=0.01",
+        "network=mlp, learning_rate=0.001",
+        "network=mlp, learning_rate=0.01",
+    ]
+    assert {t.info.status for t in trials} == {"FINISHED"}
+    run = client(project).get_run(parent)
+    assert run.info.status == "FINISHED"
+    best = max(trials, key=lambda t: t.data.metrics["test/accuracy"])
+    assert run.data.metrics["test/accuracy"] == best.data.metrics["test/accuracy"]
+    table = json.loads(Path(client(project).download_artifacts(parent, "trials.json")).read_text())
+    assert len(table["data"]) == 4
+
+
+def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(project: Project) -> None:
+    rates = "optimizer.learning_rate=1e38,0.001"
+    done = project.runforge("train", "-m", rates, "optimizer=sgd", *SHORT, code=1)
+    parent = done.stdout.strip()
+    status = {t.info.run_name: t.info.status for t in children(project, parent)}
+    assert status == {"learning_rate=1e38": "FAILED", "learning_rate=0.001": "FINISHED"}
+    assert "learning_rate=1e38" in done.stderr.splitlines()[-1]
+    failed = next(t for t in children(project, parent) if t.info.status == "FAILED")
+    assert "optimizer.learning_rate" in failed.data.tags["runforge.error"]
+    run = client(project).get_run(parent)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["runforge.best_trial"] == "learning_rate=0.001"
+
+
+def test_a_loss_that_is_no_number_fails_the_run(project: Project) -> None:
+    done = project.runforge("train", "optimizer=sgd", "optimizer.learning_rate=1e38", code=1)
+    assert "lower optimizer.learning_rate" in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_as_killed(project: Project, number: int, code: int) -> None:
+    command = [sys.executable, "-m", "runforge", "train", "trainer.max_epochs=10000"]
+    process = subprocess.Popen(
+        command, cwd=project.folder, env=clean_environment(), stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "epoch 2/" not in (line := process.stderr.readline()):
+        assert line, "it ended before it trained"
+    os.killpg(process.pid, number)
+    said = process.stderr.read()
+    assert process.wait(30) == code, said
+    experiments = [e.experiment_id for e in client(project).search_experiments()]
+    newest = client(project).search_runs(experiments, order_by=["attributes.start_time DESC"])[0]
+    assert newest.info.status == "KILLED"
+    time.sleep(0.5)
+    assert subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout == b""
+
+
+@pytest.mark.parametrize("recipe", ["breast_cancer", "diabetes"])
+def test_a_table_goes_through_the_same_stages(project: Project, recipe: str) -> None:
+    project.runforge("sample", recipe)
+    run_id = project.runforge("train", f"experiment={recipe}").stdout.strip()
+    metrics = client(project).get_run(run_id).data.metrics
+    if recipe == "breast_cancer":
+        assert metrics["test/accuracy"] > 0.9
+    else:
+        assert metrics["test/r2"] > 0.3
+    files = {p.name for p in (project.folder / "out/runs" / run_id / "evaluation").iterdir()}
+    assert ("confusion.csv" in files) == (recipe == "breast_cancer")
