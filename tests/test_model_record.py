@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from runforge.errors import RunforgeError
-from runforge.tracking.model_record import log_model_metrics, record_model
+from runforge.tracking.model_record import record_model
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
 
@@ -91,13 +91,19 @@ def test_is_linked_described_and_pinned(store):
     run = Run.start(store, "run", {})
     run.log_parameters({"network": "images"})
     model_id = record_model(run, Images(), images(2), name="digits")
-    log_model_metrics(run, model_id, {"test/accuracy": 0.875})
+    run.log_dataset(
+        name="digits", digest="f" * 12, source="data", schema={}, profile={}, context="training"
+    )
+    run.log_figures({"test/accuracy": 0.875})
     run.end("FINISHED")
 
     found = run.client.get_logged_model(model_id)
     assert (found.name, found.status, found.source_run_id) == ("digits", "READY", run.run_id)
     assert found.params == {"network": "images"}
-    assert [(m.key, m.value) for m in found.metrics] == [("test/accuracy", 0.875)]
+    assert found.tags["mlflow.user"] == run.client.get_run(run.run_id).data.tags["mlflow.user"]
+    (figure,) = found.metrics
+    assert (figure.key, figure.value, figure.run_id) == ("test/accuracy", 0.875, run.run_id)
+    assert (figure.dataset_name, figure.dataset_digest) == ("digits", "f" * 12)
     recorded = run.client.get_run(run.run_id)
     assert [m.model_id for m in recorded.outputs.model_outputs] == [model_id]
     assert recorded.data.metrics["test/accuracy"] == 0.875

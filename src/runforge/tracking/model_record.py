@@ -8,21 +8,20 @@ from __future__ import annotations
 import copy
 import re
 import tempfile
-import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.logged_model import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from runforge.errors import RunforgeError
-from runforge.journal import check_metric_name
+from runforge.tracking.origin import model_tags
 from runforge.tracking.run import Run
 
 with warnings.catch_warnings():
@@ -56,16 +55,6 @@ def record_model(
         _save(record, module, example, saved, _pinned(requirements))
         _check_trace(saved, module, example)
         return _upload(run, record, saved, name)
-
-
-def log_model_metrics(run: Run, model_id: str, metrics: Mapping[str, float]) -> None:
-    """Attaches figures to a recorded model, for its own page in the UI."""
-    now = time.time_ns() // 1_000_000
-    points = [
-        Metric(check_metric_name(name), value, now, 0, model_id=model_id, run_id=run.run_id)
-        for name, value in metrics.items()
-    ]
-    run.client.log_batch(run.run_id, metrics=points)
 
 
 def _save(
@@ -106,11 +95,13 @@ def _check_trace(folder: Path, module: torch.nn.Module, example: np.ndarray) -> 
 
 def _upload(run: Run, record: Model, folder: Path, name: str) -> str:
     client = run.client
+    origin = client.get_run(run.run_id).data
     made: LoggedModel = client.create_logged_model(
         run.experiment_id,
         name=name,
         source_run_id=run.run_id,
-        params=client.get_run(run.run_id).data.params,
+        params=origin.params,
+        tags=model_tags(origin.tags),
         model_type="pt2",
     )
     record.model_id = record.model_uuid = made.model_id

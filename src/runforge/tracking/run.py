@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import math
-import os
-import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,20 +12,12 @@ from typing import Any, Literal, TypeVar
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import (
-    MLFLOW_GIT_BRANCH,
-    MLFLOW_GIT_COMMIT,
-    MLFLOW_GIT_DIRTY,
-    MLFLOW_LOGGED_ARTIFACTS,
-    MLFLOW_PARENT_RUN_ID,
-    MLFLOW_SOURCE_NAME,
-    MLFLOW_SOURCE_TYPE,
-    MLFLOW_USER,
-)
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
 
 from runforge.errors import StoreError
 from runforge.journal import MetricPoint, check_metric_name
 from runforge.redaction import HIDDEN, is_secret_name, redact_addresses
+from runforge.tracking.origin import mirrored_tags, process_tags
 from runforge.tracking.store import Store
 
 T = TypeVar("T")
@@ -40,14 +28,8 @@ PARAMETERS_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
-DIGEST_LENGTH = 36
 
-# Tags that MLflow's UI shows in places of its own, by the tag of ours that they repeat.
-_MIRRORED = {
-    "runforge.git_commit": MLFLOW_GIT_COMMIT,
-    "runforge.git_branch": MLFLOW_GIT_BRANCH,
-    "runforge.git_dirty": MLFLOW_GIT_DIRTY,
-}
+DIGEST_LENGTH = 12
 
 
 class Run:
@@ -66,7 +48,7 @@ class Run:
         """A new run with status RUNNING; `parent` is the id of the sweep it is a trial of."""
         family = {} if parent is None else {MLFLOW_PARENT_RUN_ID: parent}
         made = store.client.create_run(
-            store.experiment_id, tags={**_origin_tags(), **family}, run_name=name
+            store.experiment_id, tags={**process_tags(), **family}, run_name=name
         )
         run = cls(store.client, made.info.run_id, store.experiment_id)
         run.set_tags(tags)
@@ -77,7 +59,7 @@ class Run:
         """A run that ended or was cut off, running again, now under this process."""
         run = cls.join(store.uri, run_id)
         run.client.update_run(run_id, status="RUNNING")
-        run.set_tags(_origin_tags())
+        run.set_tags(process_tags())
         return run
 
     @classmethod
@@ -106,24 +88,24 @@ class Run:
 
         Raises ValueError for a name that MLflow would change.
         """
-        metrics = (
-            Metric(check_metric_name(p.name), p.value, p.timestamp_ms, p.step) for p in points
-        )
-        for batch in _batches(metrics, METRICS_PER_BATCH):
-            self.client.log_batch(self.run_id, metrics=batch)
-        self._note_not_finite(points)
+        self._send(points, {})
 
-    def log_figures(self, figures: Mapping[str, float | None], *, step: int = 0) -> None:
-        """Writes final figures, all at one step; an undefined one (None) is left out."""
+    def log_figures(self, figures: Mapping[str, float | None]) -> None:
+        """Writes the final figures, and to the page of the run's model too, where it has one.
+
+        All stand at step 0, as the UI draws bars of single values; an undefined one (None) is
+        left out. Raises ValueError for a name that MLflow would change.
+        """
         now = time.time_ns() // 1_000_000
         known = {name: value for name, value in figures.items() if value is not None}
-        self.log_metrics([MetricPoint(name, value, step, now) for name, value in known.items()])
+        points = [MetricPoint(name, value, 0, now) for name, value in known.items()]
+        self._send(points, self._model_and_data())
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags; a value longer than MLflow holds is cut, and says so at its end."""
-        mirrored = {_MIRRORED[name]: value for name, value in tags.items() if name in _MIRRORED}
-        every = (RunTag(name, _fitting(value)) for name, value in {**tags, **mirrored}.items())
-        for batch in _batches(every, PARAMETERS_PER_BATCH):
+        every = {**tags, **mirrored_tags(tags)}
+        fitting = (RunTag(name, _fitting(value)) for name, value in every.items())
+        for batch in _batches(fitting, PARAMETERS_PER_BATCH):
             self.client.log_batch(self.run_id, tags=batch)
 
     def log_folder(self, path: Path, name: str) -> None:
@@ -170,7 +152,7 @@ class Run:
         """Names the data as an input of the run: the UI's column Dataset.
 
         `source` is a path or an address; `schema` and `profile` are JSON values. Of the digest
-        the first 36 characters are kept, all that MLflow holds.
+        the first 12 characters are kept, which the UI shows beside the name.
         """
         dataset = Dataset(
             name=name,
@@ -189,6 +171,28 @@ class Run:
             self.set_tags({"runforge.error": redact_addresses(cause)})
         self.client.set_terminated(self.run_id, status)
 
+    def _send(self, points: Sequence[MetricPoint], belongs_to: Mapping[str, str]) -> None:
+        metrics = (
+            Metric(check_metric_name(p.name), p.value, p.timestamp_ms, p.step, **belongs_to)
+            for p in points
+        )
+        for batch in _batches(metrics, METRICS_PER_BATCH):
+            self.client.log_batch(self.run_id, metrics=batch)
+        self._note_not_finite(points)
+
+    def _model_and_data(self) -> dict[str, str]:
+        """What figures belong to: the model recorded last, and the data set named first."""
+        run = self.client.get_run(self.run_id)
+        models = run.outputs.model_outputs if run.outputs else []
+        data = run.inputs.dataset_inputs if run.inputs else []
+        if not models:
+            return {}
+        model = {"model_id": models[-1].model_id, "run_id": self.run_id}
+        if not data:
+            return model
+        one = data[0].dataset
+        return {**model, "dataset_name": one.name, "dataset_digest": one.digest}
+
     def _tag(self, name: str) -> str | None:
         tags: dict[str, str] = self.client.get_run(self.run_id).data.tags
         return tags.get(name)
@@ -199,24 +203,6 @@ class Run:
         if odd is not None and self._not_finite is None:
             self._not_finite = f"{odd.name} was {odd.value} at step {odd.step}"
             self.set_tags({"runforge.not_finite": self._not_finite})
-
-
-def _origin_tags() -> dict[str, str]:
-    """Who and what runs it: as MLflow has it, and what finds a driver that died."""
-    return {
-        MLFLOW_USER: _user(),
-        MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name or "python",
-        MLFLOW_SOURCE_TYPE: "LOCAL",
-        "runforge.host": socket.gethostname(),
-        "runforge.pid": str(os.getpid()),
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
 
 
 def _shown(name: str, value: str) -> str:

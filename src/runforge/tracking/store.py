@@ -31,6 +31,8 @@ ANSWER_TIMEOUT_S = (2.0, 2.5)
 
 _TEMPORARY_COPIES = (".dvc", "tmp", "exps")
 _SQLITE = "sqlite:///"
+_KIND = ("mlflow.experimentKind", "custom_model_development")
+"""Lets the UI show an experiment as one of models; untold, it is taken for one of prompts."""
 _SERVERS = ("http://", "https://")
 
 
@@ -128,7 +130,9 @@ def _experiment(client: MlflowClient, name: str, create: Callable[[str], object]
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(create(name))
+            made = str(create(name))
+            client.set_experiment_tag(made, *_KIND)
+            return made
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
