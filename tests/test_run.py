@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
+from PIL import Image
 
 from runforge.errors import StoreError
 from runforge.journal import Journal, MetricPoint
@@ -164,6 +165,15 @@ def test_a_link_out_of_the_folder_is_refused(run, tmp_path):
     with pytest.raises(StoreError, match="folder/name: a link that leads out"):
         run.log_folder(tmp_path / "folder", "bundle")
     assert not artifact(run, "bundle").exists()
+
+
+def test_a_picture_is_where_the_ui_looks_for_it(run, tmp_path):
+    Image.new("RGB", (8, 6), (255, 0, 0)).save(tmp_path / "confusion.png")
+    run.log_picture(tmp_path / "confusion.png", "test/confusion")
+    assert recorded(run).data.tags["mlflow.loggedImages"] == "True"
+    (written,) = artifact(run, "images").glob("test~confusion+step+0+timestamp+*.png")
+    with Image.open(written) as picture:
+        assert picture.size == (8, 6) and picture.getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_table_reads_back_through_mlflow(run, store, monkeypatch):

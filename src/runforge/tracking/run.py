@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
+from PIL import Image
 
 from runforge.errors import StoreError
 from runforge.journal import MetricPoint, check_metric_name
@@ -123,6 +124,12 @@ class Run:
     def log_text(self, text: str, name: str) -> None:
         """Writes a text as the artifact file `name`."""
         self.client.log_text(self.run_id, text, name)
+
+    def log_picture(self, path: Path, name: str) -> None:
+        """Writes a picture so that the UI's chart page shows it side by side for several runs."""
+        check_metric_name(name)
+        with Image.open(path) as picture:
+            self.client.log_image(self.run_id, picture, key=name, step=0, synchronous=True)
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes rows as the artifact `name` (`….json`), which the UI shows as a table.
