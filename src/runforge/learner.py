@@ -16,7 +16,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection, SumMetric
 
 from runforge import targets
 from runforge.datamodule import Batch
@@ -149,21 +149,24 @@ class EpochFigures(nn.Module):
 
     def __init__(self, task: Task) -> None:
         super().__init__()
-        # A loss that is no number is told by the learner, not passed over.
-        self.loss = MeanMetric(nan_strategy="disable")
+        # Two sums: MeanMetric leaves the weights out where it does not look for NaN, and looking
+        # waits for the device. A loss that is no number is told by the learner.
+        self.loss_sum = SumMetric(nan_strategy="disable")
+        self.weight_sum = SumMetric(nan_strategy="disable")
         self.metrics: MetricCollection = task.training_metrics()
 
     def update(self, loss: Tensor, weight: Tensor, predictions: Tensor, targets: Tensor) -> None:
         """Takes in a batch with its mean loss and the weight of its samples."""
-        self.loss.update(loss, weight)
+        self.loss_sum.update(loss * weight)
+        self.weight_sum.update(weight)
         self.metrics.update(predictions, targets)
 
     def compute(self) -> dict[str, float]:
         """The figures since the last call; one that has no value is absent."""
-        loss = float(self.loss.compute())
+        loss = float(self.loss_sum.compute() / self.weight_sum.compute())
         values = {name: float(value) for name, value in self.metrics.compute().items()}
-        self.loss.reset()
-        self.metrics.reset()
+        for metric in (self.loss_sum, self.weight_sum, self.metrics):
+            metric.reset()
         return {"loss": loss} | {n: v for n, v in values.items() if not math.isnan(v)}
 
 

@@ -1,0 +1,262 @@
+"""Training against a loop written by hand, its figures against scikit-learn."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from sklearn.metrics import f1_score, mean_absolute_error, r2_score
+from torch.nn import functional
+
+from runforge import targets
+from runforge.datamodule import PackedData
+from runforge.errors import ConfigError, TrainingError
+from runforge.learner import Learner, LossWatch, build_optimizer
+from runforge.prepared import PreparedSet
+from runforge.schedules import Constant, Cosine
+from tests.made_sets import (
+    BINARY,
+    CNN,
+    IDENTITY,
+    MLP,
+    MULTICLASS,
+    REGRESSION,
+    SGD,
+    WARP,
+    image_set,
+    table_set,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytorch_lightning.utilities.warnings.PossibleUserWarning"),
+    # Lightning 2.6 with torch 2.13.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
+]
+
+
+def _learner(prepared: PreparedSet, **changes: Any) -> Learner:
+    schema = prepared.schema
+    parts = {"network": MLP, "task": MULTICLASS, "augmentation": IDENTITY, "optimizer": SGD}
+    nodes = {**parts, **{k: v for k, v in changes.items() if k in parts}}
+    torch.manual_seed(0)
+    task = targets.build(nodes["task"], schema=schema)
+    shapes = {"input_shape": schema.input_shape, "output_count": task.output_count(schema)}
+    return Learner(
+        network=targets.build(nodes["network"], **shapes),
+        task=task,
+        augmentation=targets.build(nodes["augmentation"]),
+        optimizer=nodes["optimizer"],
+        schedule=changes.get("schedule", Constant()),
+        schema=schema,
+    )
+
+
+def _data(prepared: PreparedSet, learner: Learner, **changes: Any) -> PackedData:
+    settings: dict[str, Any] = {"batch_size": 8, "steps_per_epoch": None, "workers": 0, **changes}
+    count = learner.augmentation.draw_count
+    return PackedData(prepared, seed=1, draw_count=count, **settings)  # type: ignore[arg-type]
+
+
+def _fit(learner: Learner, data: PackedData, folder: Path, **trainer: Any) -> pl.Trainer:
+    chosen: dict[str, Any] = {"max_epochs": 2, "log_every_n_steps": 1, **trainer}
+    fitted = pl.Trainer(
+        accelerator="cpu",
+        logger=CSVLogger(folder, name="", version="log"),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **chosen,
+    )
+    fitted.fit(learner, data)
+    return fitted
+
+
+def _logged(folder: Path, name: str) -> list[tuple[int, float]]:
+    with (folder / "log" / "metrics.csv").open() as file:
+        return [(int(r["step"]), float(r[name])) for r in csv.DictReader(file) if r[name]]
+
+
+def test_training_is_the_loop_written_by_hand(tmp_path: Path) -> None:
+    prepared = image_set([30, 9, 0])
+    node = {**MULTICLASS, "class_weights": [1.0, 2.0, 0.5]}
+    schedule = Cosine(warmup=0.25, final=0.0)
+    learner = _learner(prepared, network=CNN, task=node, schedule=schedule)
+    network = _learner(prepared, network=CNN).network
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    batches = _data(prepared, learner).train_dataloader()
+    losses, rates = [], []
+    for epoch in range(2):
+        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        for batch in batches:
+            optimizer.param_groups[0]["lr"] = 0.1 * schedule(len(losses), 8)
+            inputs = batch.inputs.permute(0, 3, 1, 2) / 255.0
+            inputs = (inputs - prepared.schema.statistics["mean"][0]) / prepared.schema.statistics[
+                "std"
+            ][0]
+            weight = torch.tensor([1.0, 2.0, 0.5])
+            loss = functional.cross_entropy(network(inputs), batch.targets, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            rates.append(optimizer.param_groups[0]["lr"])
+    _fit(learner, _data(prepared, learner), tmp_path)
+    for name, value in learner.network.state_dict().items():
+        torch.testing.assert_close(value, network.state_dict()[name])
+    logged = _logged(tmp_path, "train/step_loss")
+    assert [step for step, _ in logged] == list(range(1, 9))
+    assert [loss for _, loss in logged] == pytest.approx(losses, rel=1e-4)
+    assert [rate for _, rate in _logged(tmp_path, "learning_rate")] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("task", [MULTICLASS, BINARY])
+def test_validation_figures_are_those_of_all_samples(tmp_path: Path, task: dict[str, Any]) -> None:
+    # 19 samples in batches of 8: an average of the batches' averages would be another number.
+    prepared = image_set([24, 19, 0], classes=3 if task is MULTICLASS else 2)
+    weights = [1.0, 3.0, 2.0][: len(prepared.schema.classes)]
+    learner = _learner(prepared, task={**task, "class_weights": weights})
+    trainer = _fit(learner, _data(prepared, learner), tmp_path)
+    rows = prepared.rows("validation")
+    truth = torch.from_numpy(prepared.targets[rows])
+    with torch.no_grad():
+        outputs = learner.network(learner.input_layer(torch.from_numpy(prepared.inputs[rows])))
+    if task is MULTICLASS:
+        losses = functional.cross_entropy(outputs, truth, reduction="none").numpy()
+        predicted = outputs.argmax(1).numpy()
+    else:
+        losses = functional.binary_cross_entropy_with_logits(
+            outputs[:, 0], truth.float(), reduction="none"
+        ).numpy()
+        predicted = (outputs[:, 0] > 0).long().numpy()
+    got = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    expected = np.average(losses, weights=np.array(weights)[truth])
+    assert got["validation/loss"] == pytest.approx(expected, rel=1e-4)
+    assert got["validation/accuracy"] == pytest.approx((predicted == truth.numpy()).mean())
+    macro = f1_score(truth, predicted, average="macro")
+    assert got["validation/f1_macro"] == pytest.approx(macro, rel=1e-4)
+    assert {"train/loss", "train/accuracy", "train/f1_macro"} <= set(got)
+
+
+def test_regression_is_measured_in_the_targets_unit(tmp_path: Path) -> None:
+    prepared = table_set([40, 11, 0], values=True)
+    learner = _learner(prepared, task=REGRESSION)
+    trainer = _fit(learner, _data(prepared, learner), tmp_path, max_epochs=5)
+    rows = prepared.rows("validation")
+    with torch.no_grad():
+        outputs = learner.network(learner.input_layer(torch.from_numpy(prepared.inputs[rows])))
+        predicted = learner.task.predictions(outputs)[:, 0].numpy()
+    got = trainer.callback_metrics
+    truth = prepared.targets[rows]
+    assert float(got["validation/mae"]) == pytest.approx(
+        mean_absolute_error(truth, predicted), rel=1e-4
+    )
+    assert float(got["validation/r2"]) == pytest.approx(r2_score(truth, predicted), rel=1e-3)
+
+
+def test_the_figures_of_training_are_sums_over_the_epoch(tmp_path: Path) -> None:
+    prepared = image_set([19, 4, 0])
+    learner = _learner(prepared)
+    trainer = _fit(learner, _data(prepared, learner), tmp_path, max_epochs=1)
+    losses = [loss for _, loss in _logged(tmp_path, "train/step_loss")]
+    expected = np.average(losses, weights=[8, 8, 3])
+    assert float(trainer.callback_metrics["train/loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    prepared = image_set([20, 4, 0])
+
+    def weights(folder: str, workers: int) -> dict[str, torch.Tensor]:
+        learner = _learner(prepared, network=CNN, augmentation=WARP)
+        _fit(learner, _data(prepared, learner, workers=workers), tmp_path / folder, max_epochs=1)
+        return learner.network.state_dict()
+
+    one, other = weights("a", 0), weights("b", 1)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_augmentation_is_for_training_only() -> None:
+    prepared = image_set([8, 8, 0])
+    plain, warped = _learner(prepared), _learner(prepared, augmentation=WARP)
+    data = _data(prepared, warped)
+    train, validation = next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
+    losses = []
+    for learner in (plain, warped):
+        learner.validation_step(validation, 0)
+        inputs = learner.augmentation(learner.input_layer.to_float(train.inputs), train.draws)
+        losses.append((learner.validation_figures.compute()["loss"], inputs))
+    assert losses[0][0] == losses[1][0]
+    assert not torch.equal(losses[0][1], losses[1][1])
+
+
+def test_accumulated_batches_make_one_step(tmp_path: Path) -> None:
+    prepared = image_set([32, 4, 0])
+    learner = _learner(prepared)
+    trainer = _fit(learner, _data(prepared, learner), tmp_path, accumulate_grad_batches=2)
+    assert trainer.global_step == 4
+    assert [step for step, _ in _logged(tmp_path, "train/step_loss")] == [1, 2, 3, 4]
+
+
+def test_steps_are_logged_at_the_interval(tmp_path: Path) -> None:
+    prepared = image_set([40, 0, 0])
+    learner = _learner(prepared)
+    trainer = _fit(
+        learner,
+        _data(prepared, learner, steps_per_epoch=7),
+        tmp_path,
+        log_every_n_steps=5,
+        limit_val_batches=0,
+    )
+    assert trainer.global_step == 14
+    assert [step for step, _ in _logged(tmp_path, "train/step_loss")] == [5, 10]
+    assert len(_logged(tmp_path, "train/loss")) == 2
+
+
+def test_bfloat16_trains(tmp_path: Path) -> None:
+    prepared = image_set([24, 6, 0])
+    learner = _learner(prepared, network=CNN, augmentation=WARP)
+    trainer = _fit(
+        learner, _data(prepared, learner), tmp_path, precision="bf16-mixed", max_epochs=1
+    )
+    assert math.isfinite(trainer.callback_metrics["validation/loss"])
+
+
+def test_a_loss_that_is_no_number_ends_training(tmp_path: Path) -> None:
+    prepared = image_set([40, 8, 0])
+    learner = _learner(prepared, optimizer={**SGD, "learning_rate": 1e25})
+    with pytest.raises(TrainingError) as caught:
+        _fit(learner, _data(prepared, learner), tmp_path)
+    line = str(caught.value)
+    assert line.startswith(
+        ("the loss became nan at epoch 0, step", "the loss became inf at epoch 0")
+    )
+    assert line.endswith("lower optimizer.learning_rate=1e+25")
+
+
+def test_a_validation_loss_that_is_no_number_ends_training(tmp_path: Path) -> None:
+    # One step an epoch: the training loss has been taken before the weights burst.
+    prepared = image_set([8, 8, 0])
+    learner = _learner(prepared, optimizer={**SGD, "learning_rate": 1e38})
+    with pytest.raises(TrainingError, match="the validation loss became"):
+        _fit(learner, _data(prepared, learner), tmp_path)
+
+
+def test_the_watch_remembers_the_first() -> None:
+    watch = LossWatch()
+    for step, loss in enumerate((1.0, 2.0, math.inf, 3.0, math.nan)):
+        watch.note(torch.tensor(loss), step)
+        assert watch.read() == ((loss, step) if step < 2 else (math.inf, 2)) or step < 2
+    assert watch.read() == (math.inf, 2)
+
+
+def test_an_optimiser_that_can_not_be_built() -> None:
+    node = {**SGD, "nesterov": True, "momentum": 0.0}
+    with pytest.raises(ConfigError, match="optimizer: Nesterov momentum requires"):
+        build_optimizer(node, [torch.nn.Parameter(torch.zeros(1))])
