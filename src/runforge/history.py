@@ -9,6 +9,8 @@ from pathlib import Path
 
 from runforge.errors import DataError
 
+HISTORY = "history.csv"
+
 _FIXED = ["epoch", "step"]
 
 

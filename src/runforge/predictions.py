@@ -110,7 +110,7 @@ class Predictions:
     def _value_columns(self) -> list[polars.Series]:
         predicted = polars.Series("predicted", self.predicted)
         return [
-            polars.Series("target", self.targets),
+            polars.Series("target", self.targets.astype(np.float64)),
             predicted.fill_nan(None),
             polars.Series("value", np.ascontiguousarray(self.values[:, 0])),
         ]

@@ -9,6 +9,8 @@ left out and named. Everything else follows from the confusion matrix or is one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -43,8 +45,8 @@ ABOUT = {
     "f1_macro": "harmonic mean of precision and recall, averaged over the classes",
     "roc_auc": "chance that a sample of a class gets more probability of it than another sample",
     "average_precision": "area under the precision–recall curve, averaged over the classes",
-    "log_loss": "mean of −ln(probability of the true class); lower is better",
-    "calibration_error": "how far confidence is from the share that is right; lower is better",
+    "log_loss": "mean of −ln(probability of the true class)",
+    "calibration_error": "how far confidence is from the share that is right",
     "precision_macro": "share right of what is predicted as a class, averaged over the classes",
     "precision_weighted": "the same, weighted by the samples of each class",
     "recall_macro": "share of a class that is found, averaged over the classes",
@@ -60,6 +62,9 @@ AVERAGED = (
 )
 """Averages over classes, which an absent class is left out of."""
 
+LOWER = ("log_loss", "calibration_error")
+"""Metrics that are better when lower."""
+
 _NAMED = 3
 """Absent classes that a remark names."""
 
@@ -74,7 +79,7 @@ def classification_figures(predictions: Predictions, *, resamples: int, seed: in
     finite = predictions.only_finite()
     if finite is None:
         reason = "no sample has a finite output"
-        undefined = {n: Figure(None, reason=reason, about=about) for n, about in ABOUT.items()}
+        undefined = {name: _plain(name, None, reason) for name in ABOUT}
         return Figures({**undefined, "non_finite": skipped}, MAIN, notes=notes)
     answers = Answers.of(finite)
     confusion = Confusion(finite.classes, answers.counts)
@@ -96,13 +101,18 @@ def _metrics(answers: Answers, resamples: int, seed: int) -> dict[str, Figure]:
 
 def _figure(name: str, value: float, interval: Interval | None, answers: Answers) -> Figure:
     if np.isnan(value):
-        return Figure(None, reason="the samples are all of one class", about=ABOUT[name])
+        return _plain(name, None, "the samples are all of one class")
     reason = _remark(answers) if name in AVERAGED and answers.absent else ""
     if interval is None:
-        return Figure(value, reason=reason, about=ABOUT[name])
+        return _plain(name, value, reason)
     if interval.low == interval.high:
         reason = reason or "every resample gives this value: too few samples or errors to tell more"
-    return Figure(value, interval.low, interval.high, reason, ABOUT[name])
+    return replace(_plain(name, value, reason), low=interval.low, high=interval.high)
+
+
+def _plain(name: str, value: float | None, reason: str) -> Figure:
+    better: Literal["higher", "lower"] = "lower" if name in LOWER else "higher"
+    return Figure(value, reason=reason, about=ABOUT[name], better=better)
 
 
 def _remark(answers: Answers) -> str:

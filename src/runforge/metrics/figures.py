@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Figure:
     """Why it is undefined, or what was left out of it; empty where there is nothing to say."""
     about: str = ""
     """What it measures, in half a sentence."""
+    better: Literal["higher", "lower"] = "higher"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +122,8 @@ class Figures:
 
 def non_finite_figure(count: int) -> Figure:
     """How many samples have no prediction."""
-    return Figure(float(count), about="samples without a prediction: an output is nan or infinite")
+    about = "samples without a prediction: an output is nan or infinite"
+    return Figure(float(count), about=about, better="lower")
 
 
 def non_finite_note(count: int, total: int) -> tuple[str, ...]:

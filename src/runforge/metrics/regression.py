@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,9 +18,9 @@ from runforge.predictions import Predictions
 
 ABOUT = {
     "r2": "share of the targets' variance that is explained; 0 is as good as their mean",
-    "rmse": "root of the mean squared error, in the unit of the target; lower is better",
-    "mae": "mean absolute error, in the unit of the target; lower is better",
-    "mse": "mean squared error; lower is better",
+    "rmse": "root of the mean squared error, in the unit of the target",
+    "mae": "mean absolute error, in the unit of the target",
+    "mse": "mean squared error",
 }
 
 MAIN = tuple(ABOUT)
@@ -35,7 +37,7 @@ def regression_figures(predictions: Predictions, *, resamples: int, seed: int) -
     finite = predictions.only_finite()
     if finite is None:
         reason = "no sample has a finite output"
-        undefined = {n: Figure(None, reason=reason, about=about) for n, about in ABOUT.items()}
+        undefined = {name: _plain(name, None, reason) for name in ABOUT}
         return Figures({**undefined, "non_finite": skipped}, MAIN, notes=notes)
     scatter = Scatter(finite.ids, finite.targets.astype(np.float64), finite.predicted)
     metrics = _metrics(scatter, resamples, np.random.default_rng(seed))
@@ -66,12 +68,16 @@ def _values(scatter: Scatter) -> dict[str, float]:
 
 def _figure(name: str, value: float, resampled: np.ndarray) -> Figure:
     if np.isnan(value):
-        return Figure(None, reason="all targets are equal", about=ABOUT[name])
+        return _plain(name, None, "all targets are equal")
     interval = percentile_interval(resampled)
-    reason = ""
-    if interval.low == interval.high:
-        reason = "every resample gives this value: too few samples to tell more"
-    return Figure(value, interval.low, interval.high, reason, ABOUT[name])
+    level = interval.low == interval.high
+    reason = "every resample gives this value: too few samples to tell more" if level else ""
+    return replace(_plain(name, value, reason), low=interval.low, high=interval.high)
+
+
+def _plain(name: str, value: float | None, reason: str) -> Figure:
+    better: Literal["higher", "lower"] = "higher" if name == "r2" else "lower"
+    return Figure(value, reason=reason, about=ABOUT[name], better=better)
 
 
 def _weighted(

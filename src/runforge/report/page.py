@@ -1,0 +1,165 @@
+"""`report.html`: the whole evaluation as one page that needs nothing but itself.
+
+Names of classes, files and settings come from outside: the template escapes all of them, and the
+page's own policy lets it load and run nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jinja2
+import yaml
+
+from runforge.metrics.figures import Figure, Figures
+from runforge.predictions import Predictions
+from runforge.report.background import LONG, Background, data_summary, flattened
+from runforge.report.contact_sheet import Tile, encoded
+
+MOST_REFUSED = 50
+"""Refused samples that the page lists; the rest is counted."""
+
+CAPTIONS = {
+    "confusion": "Rows are the true classes, columns the predicted ones.",
+    "roc": "Each class against the rest; the dashed line is chance.",
+    "precision_recall": "Each class against the rest.",
+    "reliability": "Dots are as large as they hold samples; on the dashed line, a model that says"
+    " 0.8 is right in 8 of 10 cases.",
+    "residuals": "On the dashed lines the prediction is the truth.",
+    "learning_curves": "By optimiser step.",
+}
+"""What a picture shows, by its name; a picture without one needs no words."""
+
+WIDE = ("confusion", "residuals", "learning_curves")
+"""Pictures that take the page's whole width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """An interval of 0..1 as a bar, in per cent of its width."""
+
+    left: float
+    width: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric as text."""
+
+    name: str
+    figure: Figure
+    value: str
+    interval: str
+    strip: Strip | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPicture:
+    """A picture as the page holds it."""
+
+    name: str
+    title: str
+    caption: str
+    address: str
+    """`data:` address with the content."""
+    wide: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTile:
+    """One of the worst-predicted samples."""
+
+    tile: Tile
+    address: str
+    """Empty where the sample is shown as lines of text."""
+    exact: bool
+
+
+def page(
+    predictions: Predictions,
+    figures: Figures,
+    background: Background,
+    *,
+    pictures: Mapping[str, bytes],
+    tiles: tuple[Tile, ...],
+) -> str:
+    """The page's HTML; the same parts give the same text."""
+    summary = data_summary(background)
+    lineage = flattened(background.lineage)
+    main = [_metric_row(name, figures.metrics[name]) for name in figures.main]
+    rest = [_metric_row(n, f) for n, f in figures.metrics.items() if n not in figures.main]
+    return _template().render(
+        background=background,
+        figures=figures,
+        samples=len(predictions.ids),
+        split=predictions.split,
+        headline=main[0],
+        main=main,
+        rest=rest,
+        pictures=[_embedded(name, content) for name, content in pictures.items()],
+        tiles=[_tile(tile) for tile in tiles],
+        summary=summary,
+        refused=summary.refused[:MOST_REFUSED],
+        short_lineage=[row for row in lineage if len(row[1]) <= LONG],
+        long_lineage=[row for row in lineage if len(row[1]) > LONG],
+        configuration=_as_yaml(background.configuration),
+        number=number,
+    )
+
+
+def number(value: float | None) -> str:
+    """A number as a person reads it: four digits; a dash where there is none."""
+    if value is None:
+        return "–"
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    if abs(value) >= 1:
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.4e}"
+    return f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def _metric_row(name: str, figure: Figure) -> MetricRow:
+    interval, strip = "", None
+    if figure.value is not None and figure.low is not None and figure.high is not None:
+        interval = f"{number(figure.low)} – {number(figure.high)}"
+        if figure.low >= 0 and figure.high <= 1:
+            width = max(1.0, 100 * (figure.high - figure.low))
+            strip = Strip(min(99.0, 100 * figure.low), width, 100 * figure.value)
+    return MetricRow(name, figure, number(figure.value), interval, strip)
+
+
+def _embedded(name: str, content: bytes) -> EmbeddedPicture:
+    title = name.replace("_", " ").capitalize()
+    caption = CAPTIONS.get(name, "")
+    return EmbeddedPicture(name, title, caption, _address("image/png", content), name in WIDE)
+
+
+def _tile(tile: Tile) -> EmbeddedTile:
+    if tile.shown.picture is None:
+        return EmbeddedTile(tile, "", False)
+    picture = encoded(tile.shown.picture)
+    return EmbeddedTile(tile, _address(picture.media_type, picture.content), picture.exact)
+
+
+def _address(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _as_yaml(values: Mapping[str, object]) -> str:
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.PackageLoader("runforge.report", "")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
