@@ -1,4 +1,4 @@
-"""The bundle: what training hands on, as `weights.safetensors` and `bundle.json`.
+"""A bundle as modules of torch: its weights (`weights.safetensors`), written and loaded.
 
 Nothing in it is unpickled, and what it names is built only from the allow-list of `targets`, so a
 bundle from elsewhere can't run code.
@@ -7,10 +7,8 @@ bundle from elsewhere can't run code.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from runforge import targets
+from runforge import bundle_file, targets
+from runforge.bundle_file import MEND, WEIGHTS, Bundle, read
 from runforge.errors import ConfigError, DataError
 from runforge.input_layer import InputLayer
 from runforge.schema import Schema
 from runforge.task import Task
-
-FORMAT = 1
-WEIGHTS, DESCRIPTION = "weights.safetensors", "bundle.json"
-MEND = "train again, or fetch the bundle again"
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """All of a model but its weights."""
-
-    network: dict[str, Any]
-    """The node of the network, as configured."""
-    task: dict[str, Any]
-    """The node of the task, as configured."""
-    schema: Schema
-    run_id: str
-    lineage: dict[str, Any]
-    weights_hash: str = ""
-    """SHA-256 of the weights' file; set when the bundle is written."""
-    version: str = field(default_factory=lambda: version("runforge"))
-    """The version of runforge that wrote it."""
-
-    @property
-    def modality(self) -> dict[str, Any]:
-        """The node of the modality."""
-        return self.schema.modality
 
 
 class Model(nn.Module):
@@ -111,28 +84,8 @@ def write(  # noqa: PLR0913 - what a bundle is made of
         weights_hash=_file_hash(beside),
     )
     beside.replace(folder / WEIGHTS)
-    beside = folder / f".{DESCRIPTION}.partial"
-    beside.write_text(_to_text(bundle), encoding="utf-8")
-    beside.replace(folder / DESCRIPTION)
+    bundle_file.write(folder, bundle)
     return bundle
-
-
-def read(folder: Path) -> Bundle:
-    """The description alone; raises `DataError` where it is missing, altered or too new."""
-    path = folder / DESCRIPTION
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found, told = values.pop("format"), values.pop("hash")
-    except FileNotFoundError as error:
-        raise DataError(f"there is no {DESCRIPTION}", where=str(folder), mend=MEND) from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DataError("it is no bundle's description", where=str(path), mend=MEND) from error
-    if found != FORMAT:
-        what = f"its format is {found}, and this version of runforge reads {FORMAT}"
-        raise DataError(what, where=str(path), mend="take the version that wrote it")
-    if told != _text_hash(values):
-        raise DataError("it was altered: its hash does not fit", where=str(path), mend=MEND)
-    return Bundle(**{**values, "schema": Schema.from_dict(values["schema"])})
 
 
 def load(folder: Path) -> Model:
@@ -176,17 +129,6 @@ def _plain_state(network: nn.Module) -> dict[str, Tensor]:
     """The weights on the CPU, in the one memory format that the file knows."""
     state = network.state_dict()
     return {n: state[n].detach().cpu().clone(memory_format=torch.contiguous_format) for n in state}
-
-
-def _to_text(bundle: Bundle) -> str:
-    values = asdict(bundle)
-    described = {"format": FORMAT, "hash": _text_hash(values), **values}
-    return json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def _text_hash(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _file_hash(path: Path) -> str:

@@ -229,7 +229,7 @@ def _hydra_compose(
             composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
         choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
         # Hydra's own node holds interpolations that only its launchers can resolve.
-        own = OmegaConf.masked_copy(composed, [k for k in composed if k != "hydra"])
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise _composition_mistake(error, project, overrides) from error

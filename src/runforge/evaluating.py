@@ -11,7 +11,7 @@ from runforge import bundle
 from runforge.bundle import Model
 from runforge.errors import DataError
 from runforge.evaluation import write_evaluation
-from runforge.history import History
+from runforge.history import HISTORY, History
 from runforge.job import Job
 from runforge.predictions import Predictions
 from runforge.prepared import QUARANTINE, PreparedSet
@@ -45,14 +45,17 @@ def run(job: Job) -> dict[str, str]:
         predictions=predictions,
         figures=figures,
         schema=prepared.schema,
-        history=History.read(Path(job.model) / bundle.HISTORY),
+        history=History.read(Path(job.model) / HISTORY),
         shown=shown,
+        worst=chosen.worst,
         lineage=job.lineage,
         configuration=job.configuration,
         run_id=job.run_id,
         quarantine=Path(job.prepared) / QUARANTINE,
     )
-    return {}
+    headline = figures.main[0]
+    direction = "max" if figures.metrics[headline].better == "higher" else "min"
+    return {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
 
 
 def predict(model: Model, prepared: PreparedSet, rows: np.ndarray, split: str) -> Predictions:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from runforge import bundle, targets
+from runforge import bundle, bundle_file, targets
 from runforge.datamodule import PackedData
 from runforge.errors import ConfigError, Interrupted, TrainingError
-from runforge.history import History, HistoryRow
+from runforge.history import HISTORY, History, HistoryRow
 from runforge.job import Job
 from runforge.journal import JournalReader
 from runforge.journal_logger import JournalLogger
@@ -32,8 +33,6 @@ from runforge.tracking.run import Run
 
 EXAMPLES = 4
 """Packed samples that MLflow keeps with a model as the example of its input."""
-
-HISTORY = "history.csv"
 
 
 def run(job: Job) -> dict[str, str]:
@@ -97,7 +96,7 @@ def _initialise(network: torch.nn.Module, folder: str | None) -> dict[str, str]:
     done = bundle.initialise_from(network, Path(folder))
     new = ", ".join(done.not_loaded) or "none"
     print(f"train: {len(done.loaded)} weights initialised; left at random: {new}", file=sys.stderr)
-    origin = bundle.read(Path(folder)).run_id
+    origin = bundle_file.read(Path(folder)).run_id
     return {"runforge.init_from": origin, "runforge.init_left_random": new}
 
 

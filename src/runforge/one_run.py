@@ -67,7 +67,7 @@ def execute(plan: Plan) -> str:
 def run_name(settings: Settings) -> str:
     """What a run is called that is no trial of a sweep: its data and its network."""
     network = settings.network.target.rpartition(".")[2].lower()
-    return f"{Path(settings.data.root).name}-{network}"
+    return f"{settings.data.name}-{network}"
 
 
 def command_line() -> str:

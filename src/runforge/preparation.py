@@ -76,7 +76,7 @@ def packing_settings(data: DataSettings) -> PackingSettings:
 
 def _key(project: Path, data: DataSettings) -> str:
     digest = hashlib.blake2b(digest_size=10)
-    read = data.model_dump(by_alias=True, exclude={"batch_size"})
+    read = data.model_dump(by_alias=True, exclude={"name", "batch_size"})
     digest.update(json.dumps(read, sort_keys=True).encode())
     for line in sorted(_listing(data_root(project, data))):
         digest.update(line.encode("utf-8", "surrogateescape"))

@@ -32,7 +32,7 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
     """The prepared set as the run's data set, with what preparing noticed."""
     schema = Schema.read(prepared / "schema.json")
     run.log_dataset(
-        name=Path(settings.data.root).name,
+        name=settings.data.name,
         digest=schema.fingerprint,
         source=settings.data.root,
         schema={
@@ -58,6 +58,8 @@ def record_evaluation(run: Run, evaluation: Path, split: str) -> None:
     figures = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     run.log_figures({f"{split}/{name}": float(value) for name, value in figures.items()})
     run.log_folder(evaluation, "evaluation")
+    for picture in sorted((evaluation / "pictures").glob("*.png")):
+        run.log_picture(picture, picture.stem)
 
 
 def _text(value: Any) -> str:

@@ -59,6 +59,7 @@ class SplitSettings(Part):
 class DataSettings(Part):
     """The data, and how they are read, decoded and split."""
 
+    name: Text
     root: Text
     batch_size: Count
     source: Node

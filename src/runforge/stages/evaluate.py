@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from runforge import config, lineage, places
-from runforge.bundle_file import BundleFile
+from runforge import bundle_file, config, lineage, places
 from runforge.config import Composed
 from runforge.driver import signals_as_errors, true_status, work
 from runforge.errors import StoreError
@@ -23,7 +22,7 @@ def run(_: argparse.Namespace) -> None:
     """Evaluates `out/model/` on `out/prepared/` as `params.yaml` says."""
     project = config.find_project()
     composed = config.read_params(project)
-    trained = BundleFile.read(places.model(project))
+    trained = bundle_file.read(places.model(project))
     store = open_store(project, composed.settings.experiment_name)
     recorded = _training_run(store, project, composed, trained.run_id)
     with signals_as_errors(), true_status(recorded):
