@@ -182,7 +182,11 @@ def _errors_of_store(uri: str) -> Iterator[None]:
 
 
 def _hush() -> None:
-    """A new store would tell of each of its tables, and each download draw a bar of its own."""
+    """MLflow would tell of each table it makes, draw a bar for each download, and print addresses.
+
+    Standard output is for results: a run's address after its end would stand among them.
+    """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
         logging.getLogger(name).setLevel(logging.WARNING)
