@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from runforge import bundle, targets
+from runforge import bundle, bundle_file, targets
 from runforge.errors import ConfigError, DataError
 from runforge.prepared import PreparedSet
 from tests.made_sets import BINARY, CNN, MLP, MULTICLASS, REGRESSION, image_set, table_set
@@ -83,7 +83,7 @@ def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
     described = json.loads((tmp_path / "a" / "bundle.json").read_text())
     digest = hashlib.sha256((tmp_path / "a" / "weights.safetensors").read_bytes()).hexdigest()
     assert described["weights_hash"] == digest
-    assert described["format"] == bundle.FORMAT
+    assert described["format"] == bundle_file.FORMAT
 
 
 def test_weights_are_readable_by_others(tmp_path: Path) -> None:
