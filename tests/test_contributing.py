@@ -50,7 +50,8 @@ def test_adding_a_source_touches_two_files(tmp_path: Path) -> None:
     (project.folder / "data/lines.txt").write_text("\n".join(lines))
     code = (
         "from pathlib import Path; from runforge import config, preparation;"
-        "settings = config.compose(Path.cwd(), ['experiment=breast_cancer', 'data=lines']).settings;"
+        "overrides = ['experiment=breast_cancer', 'data=lines'];"
+        "settings = config.compose(Path.cwd(), overrides).settings;"
         "schema = preparation.prepare(Path.cwd(), settings, Path('out/prepared'));"
         "assert schema.classes == ('high', 'low'), schema"
     )

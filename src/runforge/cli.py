@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent anywhere unasked
     options = _parse(arguments)
     module = options.module or f"stages.{options.stage}"
     try:

@@ -48,8 +48,8 @@ def run(job: Job) -> dict[str, str]:
         trainer = _trainer(job, settings)
         _fit(trainer, parts)
         tags = {**parts.tags, **_keep(trainer, parts.learner)}
-    _write(job, settings, prepared, parts.learner)
-    _record(job, prepared)
+        _write(job, settings, prepared, parts.learner)
+        _record(job, prepared)
     return tags
 
 
@@ -214,4 +214,7 @@ def _quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # Lightning's and torch's own business with one another: nothing a user could mend.
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         yield

@@ -31,11 +31,11 @@ MAIN_PACKAGES = (
     "dvc",
     "numpy",
 )
-OWN_OUTPUT = "dvc.lock"
-"""What the pipeline itself rewrites in a work tree: its change makes no tree dirty."""
+LOCK = "dvc.lock"
+OWN_OUTPUTS = (LOCK, "params.yaml")
+"""What the pipeline itself rewrites in a work tree: their change makes no tree dirty."""
 
 _ANSWER_TIMEOUT_S = 20
-_MAX_DIFF_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,7 @@ class GitState:
     branch: str | None
     """None where no branch is checked out, as in DVC's temporary copies."""
     dirty: bool
-    """Changes or new files, `dvc.lock` aside."""
-    diff: str
-    """The uncommitted changes of tracked files, or a line saying that they are too large."""
+    """Changes or new files, the pipeline's own outputs aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def _outputs(folder: Path) -> Iterator[Mapping[str, Any]]:
     for file in sorted(folder.glob("*.dvc")):
         if file.is_file():
             yield from _read_yaml(file).get("outs") or []
-    for stage in (_read_yaml(folder / OWN_OUTPUT).get("stages") or {}).values():
+    for stage in (_read_yaml(folder / LOCK).get("stages") or {}).values():
         yield from stage.get("outs") or []
 
 
@@ -163,20 +161,13 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
 def _git_state(project: Path) -> GitState | None:
     if _output(project, "git", "rev-parse", "--is-inside-work-tree") != "true":
         return None
-    others = ("--", ":/", f":(exclude,top,glob)**/{OWN_OUTPUT}")
+    others = ("--", ":/", *(f":(exclude,top,glob)**/{name}" for name in OWN_OUTPUTS))
     changes = _output(project, "git", "status", "--porcelain", *others)
     return GitState(
         commit=_output(project, "git", "rev-parse", "--verify", "--quiet", "HEAD") or None,
         branch=_output(project, "git", "symbolic-ref", "--quiet", "--short", "HEAD") or None,
         dirty=bool(changes),
-        diff=_diff(project, others) if changes else "",
     )
-
-
-def _diff(project: Path, paths: tuple[str, ...]) -> str:
-    text = _output(project, "git", "diff", "HEAD", "--no-color", *paths) or ""
-    size = len(text.encode())
-    return text if size <= _MAX_DIFF_BYTES else f"# too large to record: {size} bytes\n"
 
 
 def _output(folder: Path, *command: str) -> str | None:
