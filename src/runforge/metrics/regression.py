@@ -58,8 +58,10 @@ def _values(scatter: Scatter) -> dict[str, float]:
     """Every metric by name; nan where undefined."""
     predicted, actual = torch.from_numpy(scatter.predicted), torch.from_numpy(scatter.actual)
     varied = scatter.actual.min() < scatter.actual.max()
+    # torchmetrics subtracts sums of squares: far from 0 their difference has few digits left.
+    middle = actual.mean()
     return {
-        "r2": float(r2_score(predicted, actual)) if varied else float("nan"),
+        "r2": float(r2_score(predicted - middle, actual - middle)) if varied else float("nan"),
         "rmse": float(mean_squared_error(predicted, actual, squared=False)),
         "mae": float(mean_absolute_error(predicted, actual)),
         "mse": float(mean_squared_error(predicted, actual)),

@@ -114,9 +114,9 @@ def number(value: float | None) -> str:
     """A number as a person reads it: four digits; a dash where there is none."""
     if value is None:
         return "–"
-    if value == int(value) and abs(value) < 1e6:
+    if abs(value) != 1 and value == int(value) and abs(value) < 1e6:
         return str(int(value))
-    if abs(value) >= 1:
+    if abs(value) > 1:
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.4e}"
     return f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.2e}"
 
