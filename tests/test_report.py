@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from runforge.metrics.figures import Confusion, Figure, Figures
 from runforge.metrics.regression import regression_figures
 from runforge.metrics.worst import NOT_FINITE, worst_cases
 from runforge.predictions import Predictions
-from runforge.report.background import Background
+from runforge.report.background import Background, data_summary
 from runforge.report.contact_sheet import Tile, contact_sheet, encoded
 from runforge.report.page import number, page
 from runforge.report.pictures import confusion_picture, pictures
@@ -217,6 +218,18 @@ def test_worst_values_miss_most() -> None:
     cases = worst_cases(valued(0.5, 9.0, 2.1, np.inf), 3)
     assert [case.sample_id for case in cases] == ["id3", "id1", "id0"]
     assert cases[1].facts[2].text == "-8"
+
+
+def test_data_are_counted_in_the_order_of_splits_and_classes() -> None:
+    schema = replace(
+        background().schema,
+        classes=("2", "10"),
+        split_counts={"test": {"10": 1, "2": 3}, "train": {"10": 4, "2": 0}},
+    )
+    summary = data_summary(background(schema=schema))
+    assert summary.splits == ("train", "test")
+    assert [(row.name, row.counts) for row in summary.rows] == [("2", (0, 3)), ("10", (4, 1))]
+    assert summary.totals == (4, 4)
 
 
 def test_a_damaged_quarantine_is_told(tmp_path: Path) -> None:

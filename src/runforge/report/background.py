@@ -10,6 +10,7 @@ from typing import Any
 
 from runforge.errors import DataError
 from runforge.history import History
+from runforge.sample import SPLITS
 from runforge.schema import Schema
 
 Table = tuple[tuple[str, str], ...]
@@ -55,12 +56,13 @@ class DataSummary:
 
 def data_summary(background: Background) -> DataSummary:
     """Counts by split and class, and what was refused; `DataError` for a damaged quarantine."""
+    # The file that the counts come from is sorted by name; a person knows another order.
     counts = background.schema.split_counts
-    splits = tuple(counts)
-    names = dict.fromkeys(name for by_class in counts.values() for name in by_class)
+    splits = tuple(split for split in SPLITS if split in counts)
+    names = background.schema.classes
     return DataSummary(
         splits=splits,
-        rows=tuple(CountRow(n, tuple(counts[s].get(n, 0) for s in splits)) for n in names if n),
+        rows=tuple(CountRow(n, tuple(counts[s].get(n, 0) for s in splits)) for n in names),
         totals=tuple(sum(counts[split].values()) for split in splits),
         noticed=flattened(background.schema.quality),
         refused=_refused(background.quarantine),

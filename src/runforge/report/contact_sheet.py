@@ -27,7 +27,7 @@ COLUMNS = 6
 CELL_WIDTH, CELL_HEIGHT, SIDE = 1.9, 2.55, 1.75
 """Inches of a tile with its caption, and of the square that holds the sample."""
 
-MOST_LINES, MOST_SIGNS = 17, 34
+MOST_LINES, MOST_SIGNS = 11, 34
 """Lines of a tile, and letters of a line, that the one picture has room for."""
 
 
@@ -89,7 +89,7 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
         axes.imshow(tile.shown.picture, interpolation="nearest")
     else:
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        axes.text(0.04, 0.96, _text(tile.shown.lines), ha="left", va="top", fontsize=5.5)
+        axes.text(0.04, 0.96, _text(tile.shown.lines), ha="left", va="top", fontsize=6)
     facts = [f"{fact.name}: {shortened(fact.text, 22)}" for fact in tile.case.facts]
     axes.set_xlabel("\n".join([*facts, tile.case.sample_id[:16]]), fontsize=6.5, loc="left")
 
