@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo install test check lint types contracts bench clean
+.PHONY: demo install test check lint types contracts clean
 
 demo: install
 	runforge sample digits
@@ -25,8 +25,9 @@ install: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[develop]'
 	touch $@
 
+# Two processes, each whole files, so that what a file prepares is prepared once.
 test: install
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 check: lint types contracts test
 

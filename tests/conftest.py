@@ -12,8 +12,19 @@ from pathlib import Path
 
 import pytest
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
 REPOSITORY = Path(__file__).parents[1]
-PARTS = ("conf", "src", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore", "mlruns/.gitignore")
+PARTS = (
+    "conf",
+    "src",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "mlruns/.gitignore",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def test_one_finished_run_holds_everything(repro: Project) -> None:
     assert run.inputs.dataset_inputs
     assert run.data.tags["runforge.git_commit"]
     assert run.data.tags["runforge.data_fingerprint"]
-    assert run.data.tags["runforge.data_dvc"].endswith(".dir")
+    assert run.data.tags["runforge.data_dvc_hash"].endswith(".dir")
     history = client(repro).get_metric_history(run.info.run_id, "validation/loss")
     assert len(history) == 2
     names = {a.path for a in client(repro).list_artifacts(run.info.run_id)}

@@ -58,7 +58,7 @@ def first(project: Project) -> str:
 def test_a_run_is_recorded_whole(project: Project, first: str) -> None:
     run = client(project).get_run(first)
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["test/accuracy"] > 0.1
+    assert 0 <= run.data.metrics["test/accuracy"] <= 1
     assert run.data.tags["runforge.primary_metric"] == "test/accuracy:max"
     folder = project.folder / "out" / "runs" / first
     assert "<html" in (folder / "evaluation" / "report.html").read_text()
@@ -93,63 +93,54 @@ def test_weights_of_a_run_that_is_not_there(project: Project) -> None:
     assert "abcdef12" in done.stderr
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
-def test_a_sweep_is_a_parent_with_its_trials(project: Project, launcher: tuple[str, ...]) -> None:
-    done = project.runforge(
-        "train", "-m", "network=cnn,mlp", "optimizer.learning_rate=0.001,0.01", *SHORT,
-        *launcher,
-    )  # fmt: skip
+def test_a_sweep_is_a_parent_with_its_trials(project: Project) -> None:
+    done = project.runforge("train", "-m", "network=cnn,mlp", *SHORT)
     parent = done.stdout.strip()
     trials = children(project, parent)
-    assert sorted(t.info.run_name for t in trials) == [
-        "network=cnn, learning_rate=0.001",
-        "network=cnn, learning_rate=0.01",
-        "network=mlp, learning_rate=0.001",
-        "network=mlp, learning_rate=0.01",
-    ]
+    assert sorted(t.info.run_name for t in trials) == ["network=cnn", "network=mlp"]
     assert {t.info.status for t in trials} == {"FINISHED"}
     run = client(project).get_run(parent)
     assert run.info.status == "FINISHED"
     best = max(trials, key=lambda t: t.data.metrics["test/accuracy"])
     assert run.data.metrics["test/accuracy"] == best.data.metrics["test/accuracy"]
+    assert run.data.tags["runforge.best_run_id"] in {t.info.run_id for t in trials}
     table = json.loads(Path(client(project).download_artifacts(parent, "trials.json")).read_text())
-    assert len(table["data"]) == 4
+    assert len(table["data"]) == 2
 
 
 def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(project: Project) -> None:
     rates = "optimizer.learning_rate=1e38,0.001"
-    done = project.runforge("train", "-m", rates, "optimizer=sgd", *SHORT, code=1)
+    together = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = project.runforge("train", "-m", rates, "optimizer=sgd", *SHORT, *together, code=1)
     parent = done.stdout.strip()
     status = {t.info.run_name: t.info.status for t in children(project, parent)}
-    assert status == {"learning_rate=1e38": "FAILED", "learning_rate=0.001": "FINISHED"}
-    assert "learning_rate=1e38" in done.stderr.splitlines()[-1]
+    assert status == {"learning_rate=1e+38": "FAILED", "learning_rate=0.001": "FINISHED"}
+    assert "learning_rate=1e+38" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
     failed = next(t for t in children(project, parent) if t.info.status == "FAILED")
-    assert "optimizer.learning_rate" in failed.data.tags["runforge.error"]
+    assert "lower optimizer.learning_rate" in failed.data.tags["runforge.error"]
     run = client(project).get_run(parent)
     assert run.info.status == "FAILED"
     assert run.data.tags["runforge.best_trial"] == "learning_rate=0.001"
 
 
-def test_a_loss_that_is_no_number_fails_the_run(project: Project) -> None:
-    done = project.runforge("train", "optimizer=sgd", "optimizer.learning_rate=1e38", code=1)
-    assert "lower optimizer.learning_rate" in done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_as_killed(project: Project, number: int, code: int) -> None:
     command = [sys.executable, "-m", "runforge", "train", "trainer.max_epochs=10000"]
-    process = subprocess.Popen(
-        command, cwd=project.folder, env=clean_environment(), stderr=subprocess.PIPE, text=True,
+    with subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=clean_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    while "epoch 2/" not in (line := process.stderr.readline()):
-        assert line, "it ended before it trained"
-    os.killpg(process.pid, number)
-    said = process.stderr.read()
-    assert process.wait(30) == code, said
+    ) as process:
+        assert process.stderr is not None
+        while "epoch 2/" not in (line := process.stderr.readline()):
+            assert line, "it ended before it trained"
+        os.killpg(process.pid, number)
+        said = process.stderr.read()
+        assert process.wait(30) == code, said
     experiments = [e.experiment_id for e in client(project).search_experiments()]
     newest = client(project).search_runs(experiments, order_by=["attributes.start_time DESC"])[0]
     assert newest.info.status == "KILLED"

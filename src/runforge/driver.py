@@ -6,6 +6,7 @@ the worker's journal.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -79,7 +80,10 @@ def signals_as_errors() -> Iterator[None]:
 def _watch(job: Job) -> Result:
     command = [sys.executable, "-m", "runforge.worker", str(job.file)]
     # Results go to standard output; all that a worker says is progress.
-    process = subprocess.Popen(command, stdout=sys.stderr.fileno())
+    # Threads that spin while they wait lose whole time slices as soon as anything else runs: with one
+    # busy process beside it, a small network trained 2.7 times as slowly as with waiting threads.
+    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
+    process = subprocess.Popen(command, stdout=sys.stderr.fileno(), env=environment)
     try:
         code = process.wait()
     finally:

@@ -36,16 +36,18 @@ def run(project: Path, overrides: Sequence[str]) -> None:
     `TrialsFailed` at the end, naming the trials that did not finish.
     """
     trials = config.trials(project, overrides)
-    composed = [config.compose(project, trial) for trial in trials]
+    # Composed here and not in the trial: Hydra can't compose while it runs a job.
+    composed = {trial: config.compose(project, trial) for trial in trials}
     names = trial_names(trials)
-    store = open_store(project, _experiment_name(composed))
+    store = open_store(project, _experiment_name(list(composed.values())))
     parent = Run.start(store, f"sweep {_varied(trials)}", {KIND: "sweep"})
     with signals_as_errors(), true_status(parent):
         parent.set_tags(lineage.collect(project, data_root=None, command=command_line()).to_tags())
         parent_id = parent.run_id
 
-        def trial(trial_overrides: tuple[str, ...]) -> None:
-            _attempt(project, trial_overrides, names[trial_overrides], parent_id)
+        def trial(given: tuple[str, ...]) -> None:
+            plan = Plan(project, composed[given], names[given], parent=parent_id, quiet=True)
+            _attempt(plan)
 
         config.multirun(project, overrides, trial)
         recorded = _record(store, parent)
@@ -88,16 +90,15 @@ def _experiment_name(composed: Sequence[Composed]) -> str:
     return names[0]
 
 
-def _attempt(project: Path, overrides: tuple[str, ...], name: str, parent: str) -> None:
+def _attempt(plan: Plan) -> None:
     """One trial; its failure is told and recorded, and the sweep goes on."""
-    print(f"trial {name}", file=sys.stderr)
-    composed = config.compose(project, overrides)
+    print(f"trial {plan.name}", file=sys.stderr)
     try:
-        execute(Plan(project, composed, name, parent=parent, quiet=True))
+        execute(plan)
     except Interrupted:
         raise
     except RunforgeError as error:
-        print(f"trial {name} failed: {error}", file=sys.stderr)
+        print(f"trial {plan.name} failed: {error}", file=sys.stderr)
 
 
 def _record(store: Store, parent: Run) -> list[TrialInfo]:

@@ -96,7 +96,7 @@ class Image:
 
     def to_float(self, packed: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
         """uint8 [B, H, W, C] → float32 [B, C, H, W] in 0..1."""
-        return packed.permute(0, 3, 1, 2).contiguous().float().div(255)
+        return packed.permute(0, 3, 1, 2).float().div(255)
 
     def normalise(self, inputs: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
         """(inputs [B, C, H, W] − mean) / std, channel by channel."""
