@@ -73,18 +73,18 @@ def test_missing_data(bare_project: Project) -> None:
 
 def test_empty_class_folder(bare_project: Project) -> None:
     fill(bare_project.folder / "data", {"cat": 20, "dog": 20, "fox": 0})
-    assert "fox" in refused(bare_project, "train")
+    assert "fox" in refused(bare_project, "stage", "prepare")
 
 
 def test_one_class_only(bare_project: Project) -> None:
     fill(bare_project.folder / "data", {"cat": 20})
-    assert "cat" in refused(bare_project, "train")
+    assert "cat" in refused(bare_project, "stage", "prepare")
 
 
 def test_a_class_in_test_that_training_lacks(bare_project: Project) -> None:
     fill(bare_project.folder / "data" / "train", {"cat": 20, "dog": 20})
     fill(bare_project.folder / "data" / "test", {"cat": 20, "fox": 20})
-    assert "fox" in refused(bare_project, "train")
+    assert "fox" in refused(bare_project, "stage", "prepare")
 
 
 def test_all_files_unreadable(bare_project: Project) -> None:
@@ -93,7 +93,7 @@ def test_all_files_unreadable(bare_project: Project) -> None:
         folder.mkdir(parents=True)
         for index in range(5):
             (folder / f"{index}.jpg").write_text("no picture")
-    assert "10" in refused(bare_project, "train")
+    assert "10" in refused(bare_project, "stage", "prepare")
 
 
 @pytest.mark.parametrize("override", ["optimizer.learning_rate=-1", "network=ccn", "optimizr=adam"])
@@ -115,13 +115,7 @@ def test_a_tracking_server_that_does_not_answer(bare_project: Project) -> None:
     assert "http://127.0.0.1:9" in line
 
 
-def test_prepare_says_the_same(bare_project: Project) -> None:
-    bare_project.runforge("stage", "compose")
-    assert "data.root=data" in one_line(bare_project.runforge("stage", "prepare", code=2).stderr)
-
-
 def test_train_without_a_prepared_set(bare_project: Project) -> None:
-    bare_project.runforge("stage", "compose")
     assert "dvc repro prepare" in one_line(bare_project.runforge("stage", "train", code=2).stderr)
 
 

@@ -80,8 +80,8 @@ def signals_as_errors() -> Iterator[None]:
 def _watch(job: Job) -> Result:
     command = [sys.executable, "-m", "runforge.worker", str(job.file)]
     # Results go to standard output; all that a worker says is progress.
-    # Threads that spin while they wait lose whole time slices as soon as anything else runs: with one
-    # busy process beside it, a small network trained 2.7 times as slowly as with waiting threads.
+    # Threads that spin while they wait lose whole time slices as soon as anything else runs: with
+    # one busy process beside it, a small network trained 2.7 times as slowly as with waiting ones.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     process = subprocess.Popen(command, stdout=sys.stderr.fileno(), env=environment)
     try:

@@ -45,8 +45,12 @@ def run(job: Job) -> dict[str, str]:
     prepared = PreparedSet.open(Path(job.prepared))
     with _quiet_lightning():
         parts = _build(job, settings, prepared)
-        trainer = _trainer(job, settings)
-        _fit(trainer, parts)
+        with _mistakes_of_the_user():
+            trainer = _trainer(job, settings)
+        with _mistakes_of_the_user(trainer), _signals():
+            trainer.fit(parts.learner, parts.data)
+        if trainer.global_step == 0:
+            raise TrainingError("training did no step: the training split gave no batch")
         tags = {**parts.tags, **_keep(trainer, parts.learner)}
         _write(job, settings, prepared, parts.learner)
         _record(job, prepared)
@@ -145,28 +149,29 @@ def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
         yield EpochLines()
 
 
-def _fit(trainer: pl.Trainer, parts: _Parts) -> None:
+@contextmanager
+def _mistakes_of_the_user(trainer: pl.Trainer | None = None) -> Iterator[None]:
+    """Turns what Lightning says of its arguments into one line."""
     try:
-        trainer.fit(parts.learner, parts.data)
+        yield
     except MisconfigurationException as error:
-        raise _misconfigured(error, trainer) from error
+        text = " ".join(str(error).split())
+        if trainer is None or "monitor" not in text:
+            raise ConfigError(text, where="machine or trainer", mend="mend the key") from error
+        mend = f"known: {', '.join(sorted(trainer.callback_metrics))}"
+        what = "nothing of that name is measured"
+        raise ConfigError(what, where="trainer.monitor", mend=mend) from error
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Lightning ends the process itself, after SIGTERM even with exit code 0."""
+    try:
+        yield
     except SIGTERMException as error:
-        # Lightning would end the process with exit code 0.
         raise Interrupted(signal.SIGTERM) from error
     except SystemExit as error:
         raise Interrupted(signal.SIGINT) from error
-    if trainer.global_step == 0:
-        raise TrainingError("training did no step: the training split gave no batch")
-
-
-def _misconfigured(error: MisconfigurationException, trainer: pl.Trainer) -> ConfigError:
-    text = " ".join(str(error).split())
-    if "monitor" not in text:
-        return ConfigError(text, where="trainer or machine", mend="mend the key that it names")
-    known = ", ".join(sorted(trainer.callback_metrics))
-    return ConfigError(
-        "nothing of that name is measured", where="trainer.monitor", mend=f"known: {known}"
-    )
 
 
 def _keep(trainer: pl.Trainer, learner: Learner) -> dict[str, str]:
