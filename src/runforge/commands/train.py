@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 
-from runforge import config, places, sweep
-from runforge.one_run import Plan, execute, run_name
+from runforge import config, places
 
 
 def run(options: argparse.Namespace) -> None:
     """Prints the run's id to standard output, all else to standard error."""
     project = config.find_project()
     if options.multirun:
+        from runforge import sweep
+
         sweep.run(project, options.overrides)
         return
     composed = config.compose(project, options.overrides)
+    # Imported only now: a mistaken override is told seconds earlier without MLflow.
+    from runforge.one_run import Plan, execute, run_name
+
     run_id = execute(Plan(project, composed, run_name(composed.settings)))
     report = places.run_folder(project, run_id) / "evaluation" / "report.html"
     print(f"report: {report}", file=sys.stderr)
