@@ -53,7 +53,7 @@ def run(job: Job) -> dict[str, str]:
             raise TrainingError("training did no step: the training split gave no batch")
         tags = {**parts.tags, **_keep(trainer, parts.learner)}
         _write(job, settings, prepared, parts.learner)
-        _record(job, prepared)
+        _record(job, settings, prepared)
     return tags
 
 
@@ -204,10 +204,11 @@ def _write(job: Job, settings: Settings, prepared: PreparedSet, learner: Learner
     History(tuple(rows)).write(folder / HISTORY)
 
 
-def _record(job: Job, prepared: PreparedSet) -> None:
+def _record(job: Job, settings: Settings, prepared: PreparedSet) -> None:
     """The model as MLflow has it, from the bundle as it was written."""
     model = bundle.load(Path(job.model))
-    record_model(Run.join(job.tracking_uri, job.run_id), model, prepared.inputs[:EXAMPLES].copy())
+    run = Run.join(job.tracking_uri, job.run_id)
+    record_model(run, model, prepared.inputs[:EXAMPLES].copy(), name=settings.title)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from runforge.driver import signals_as_errors, true_status, work
 from runforge.errors import RunforgeError
 from runforge.job import Job, Step
 from runforge.recording import record_bundle, record_data, record_evaluation, record_start
-from runforge.settings import Settings
 from runforge.tracking.find import download_bundle, find_run
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
@@ -62,12 +61,6 @@ def execute(plan: Plan) -> str:
         if "evaluate" in plan.steps:
             record_evaluation(run, Path(job.evaluation), settings.evaluation.split)
     return run.run_id
-
-
-def run_name(settings: Settings) -> str:
-    """What a run is called that is no trial of a sweep: its data and its network."""
-    network = settings.network.target.rpartition(".")[2].lower()
-    return f"{settings.data.name}-{network}"
 
 
 def command_line() -> str:

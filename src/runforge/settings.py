@@ -122,6 +122,11 @@ class Settings(Part):
     evaluation: EvaluationSettings
     machine: MachineSettings
 
+    @property
+    def title(self) -> str:
+        """What its run and its model are called: data and network, such as `digits-cnn`."""
+        return f"{self.data.name}-{self.network.target.rpartition('.')[2].lower()}"
+
 
 def plain(node: Node) -> dict[str, Any]:
     """A node as plain values, as `targets.build` takes it."""

@@ -138,14 +138,22 @@ def _shown(primary: str) -> tuple[str, ...]:
     return (primary, f"{primary}_low", f"{primary}_high", "validation/loss")
 
 
+def _with_interval(trial: TrialInfo, name: str) -> str:
+    if name not in trial.metrics:
+        return "–"
+    ends = [trial.metrics.get(f"{name}_{end}", math.nan) for end in ("low", "high")]
+    return f"{trial.metrics[name]:.4g} ({ends[0]:.4g} – {ends[1]:.4g})"
+
+
 def _tell(trials: Sequence[TrialInfo]) -> None:
     """Prints the table of trials, the best first; raises where one did not finish."""
-    rows = [_row(trial) for trial in trials]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = Table(*columns)
-    for row in rows:
-        cells = (row.get(column, "") for column in columns)
-        table.add_row(*(f"{c:.4g}" if isinstance(c, float) else escape(c) for c in cells))
+    name = next((t.tags[PRIMARY_METRIC] for t in trials if PRIMARY_METRIC in t.tags), "")
+    primary = name.rpartition(":")[0]
+    table = Table("trial", f"{primary} (95% interval)", "status", "run")
+    for trial in trials:
+        table.add_row(
+            escape(trial.name), _with_interval(trial, primary), trial.status, trial.run_id[:8]
+        )
     Console(stderr=True).print(table)
     lost = [trial for trial in trials if trial.status != "FINISHED"]
     if lost:

@@ -18,9 +18,9 @@ def run(options: argparse.Namespace) -> None:
         return
     composed = config.compose(project, options.overrides)
     # Imported only now: a mistaken override is told seconds earlier without MLflow.
-    from runforge.one_run import Plan, execute, run_name
+    from runforge.one_run import Plan, execute
 
-    run_id = execute(Plan(project, composed, run_name(composed.settings)))
+    run_id = execute(Plan(project, composed, composed.settings.title))
     report = places.run_folder(project, run_id) / "evaluation" / "report.html"
     print(f"report: {report}", file=sys.stderr)
     print(run_id)

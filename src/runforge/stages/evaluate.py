@@ -11,7 +11,7 @@ from runforge.config import Composed
 from runforge.driver import signals_as_errors, true_status, work
 from runforge.errors import StoreError
 from runforge.job import Job
-from runforge.one_run import command_line, run_name
+from runforge.one_run import command_line
 from runforge.recording import record_evaluation, record_start
 from runforge.tracking.find import find_run
 from runforge.tracking.run import Run
@@ -30,7 +30,7 @@ def run(_: argparse.Namespace) -> None:
             steps=("evaluate",),
             configuration=composed.values,
             run_id=recorded.run_id,
-            run_name=run_name(composed.settings),
+            run_name=composed.settings.title,
             tracking_uri=store.uri,
             run_folder=str(places.run_folder(project, recorded.run_id)),
             prepared=str(places.prepared(project)),
@@ -49,7 +49,7 @@ def _training_run(store: Store, project: Path, composed: Composed, run_id: str) 
         return Run.resume(store, find_run(store, run_id).run_id)
     except StoreError:
         print(f"evaluate: run {run_id} is not in this store; recording a new one", file=sys.stderr)
-    started = Run.start(store, run_name(composed.settings), {"runforge.trained_by": run_id})
+    started = Run.start(store, composed.settings.title, {"runforge.trained_by": run_id})
     origin = lineage.collect(project, data_root=composed.settings.data.root, command=command_line())
     record_start(started, composed.values, origin)
     return started

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from runforge import config, places
-from runforge.one_run import Plan, execute, run_name
+from runforge.one_run import Plan, execute
 from runforge.prepared import PreparedSet
 
 
@@ -19,7 +19,7 @@ def run(_: argparse.Namespace) -> None:
     plan = Plan(
         project,
         composed,
-        run_name(composed.settings),
+        composed.settings.title,
         steps=("train",),
         prepared=prepared,
         model=places.model(project),
