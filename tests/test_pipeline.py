@@ -128,6 +128,16 @@ def test_an_edit_of_the_machine_reruns_nothing(copy: Project) -> None:
     assert ran(copy.run("dvc", "repro").stdout) == {"compose"}
 
 
+def test_a_moved_data_root_is_taken_by_the_second_repro(copy: Project) -> None:
+    shutil.copytree(copy.folder / "data", copy.folder / "other")
+    copy.edit("conf/data/digits.yaml", "root: data", "root: other")
+    first = copy.run("dvc", "repro", code=None)
+    assert first.returncode != 0
+    assert "data.root is now other" in first.stderr and "once more" in first.stderr
+    assert ran(copy.run("dvc", "repro", "prepare").stdout) == {"compose", "prepare"}
+    assert "path: other" in (copy.folder / "dvc.lock").read_text()
+
+
 def test_a_mistake_in_conf_stops_the_pipeline_with_one_line(copy: Project) -> None:
     copy.edit("conf/experiment/digits.yaml", "learning_rate: 0.003", "learning_rate: -1")
     done = copy.run("dvc", "repro", code=None)

@@ -43,7 +43,8 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
         profile={"split_counts": schema.split_counts, "quality": schema.quality},
         context="training",
     )
-    run.set_tags({"runforge.data_fingerprint": schema.fingerprint})
+    refused = str(schema.quality.get("refused", 0))
+    run.set_tags({"runforge.data_fingerprint": schema.fingerprint, "runforge.refused": refused})
     run.log_file(prepared / "schema.json", "data")
     run.log_file(prepared / "quarantine.csv", "data")
 
