@@ -1,0 +1,129 @@
+"""Holding a composed configuration against its schema: the first mistake, as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from runforge.errors import ConfigError
+from runforge.settings import Settings
+from runforge.signature import keyword_model, model_problems
+from runforge.targets import TARGET, split_target
+
+CONF, CONFIG = "conf", "config"
+
+KNOWN = {
+    "network": ("input_shape", "output_count"),
+    "task": ("schema",),
+    "optimizer": ("params",),
+    "loss": ("reduction",),
+}
+"""Keywords that only the run knows, by the name of the node: never keys of the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the keys of a configuration come from, for messages."""
+
+    project: Path
+    overrides: Sequence[str] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    file: str | None = None
+    """Set where the configuration was read from one file."""
+
+    def of(self, key: str) -> str:
+        """The override or the file that a key is set in."""
+        for override in self.overrides:
+            name = override.split("=")[0].lstrip("+~")
+            if key == name or key.startswith(f"{name}."):
+                return f"override {override}"
+        return self.file or self._file(key.split("."))
+
+    def _file(self, path: list[str]) -> str:
+        group = path[0]
+        experiment = f"{CONF}/experiment/{self.choices.get('experiment')}.yaml"
+        own = f"{CONF}/{group}/{self.choices.get(group)}.yaml"
+        for name, inside in ((experiment, path), (own, path[1:])):
+            if _has(self.project / name, inside):
+                return name
+        return own if (self.project / own).is_file() else f"{CONF}/{CONFIG}.yaml"
+
+
+def check(values: Mapping[str, Any], origin: Origin) -> Settings:
+    """Holds a configuration against its schema; raises `ConfigError` for the first mistake."""
+    try:
+        settings = Settings.model_validate(dict(values))
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        raise _mistake(problems[0], (), values, origin) from None
+    for path, node in _nodes(values):
+        _check_node(path, node, values, origin)
+    return settings
+
+
+def _check_node(
+    path: tuple[str, ...], node: Mapping[str, Any], values: Mapping[str, Any], origin: Origin
+) -> None:
+    key = ".".join((*path, TARGET))
+    split_target(node[TARGET], f"{origin.of(key)}: {key}")
+    model = keyword_model(node[TARGET], KNOWN.get(path[-1], ()))
+    if model is None:
+        raise ConfigError(f"there is no class {node[TARGET]}", where=f"{origin.of(key)}: {key}")
+    keywords = {k: v for k, v in node.items() if k != TARGET}
+    problems = model_problems(model, keywords)
+    if problems:
+        raise _mistake(problems[0], path, values, origin)
+
+
+def _nodes(
+    values: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            if TARGET in value:
+                yield (*path, key), value
+            yield from _nodes(value, (*path, key))
+
+
+def _mistake(
+    problem: Any, path: tuple[str, ...], values: Mapping[str, Any], origin: Origin
+) -> ConfigError:
+    location = [part for part in (*path, *problem["loc"]) if isinstance(part, str)]
+    key = _existing(location, values, problem["type"])
+    where = f"{origin.of(key)}: {key}"
+    if problem["type"] == "missing":
+        return ConfigError("this key is missing", where=where, mend="add it")
+    if problem["type"] == "extra_forbidden":
+        return ConfigError("there is no such key", where=where, mend="remove it or mend its name")
+    reason = problem["msg"][0].lower() + problem["msg"][1:]
+    return ConfigError(
+        f"{problem['input']!r} is not accepted: {reason}", where=where, mend="mend the value"
+    )
+
+
+def _existing(location: list[str], values: Mapping[str, Any], kind: str) -> str:
+    """The dotted key; pydantic adds the names of a union's members, which are no keys."""
+    key: list[str] = []
+    here: Any = values
+    for part in location:
+        if not isinstance(here, Mapping) or (part not in here and kind != "missing"):
+            break
+        key.append(part)
+        here = here.get(part)
+    return ".".join(key)
+
+
+def _has(file: Path, path: list[str]) -> bool:
+    if not file.is_file():
+        return False
+    here = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for part in path:
+        if not isinstance(here, Mapping) or part not in here:
+            return False
+        here = here[part]
+    return True
