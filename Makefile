@@ -11,7 +11,7 @@ demo: install
 	dvc add --quiet data
 	dvc repro
 	@echo
-	dvc metrics show
+	@python -m runforge.summary out/evaluation
 	@echo
 	@echo "report:  $(CURDIR)/out/evaluation/report.html (open it in a browser)"
 	@echo "runs:    source .venv/bin/activate && mlflow ui, then open http://127.0.0.1:5000"

@@ -19,8 +19,10 @@ def run(options: argparse.Namespace) -> None:
     composed = config.compose(project, options.overrides)
     # Imported only now: a mistaken override is told seconds earlier without MLflow.
     from runforge.one_run import Plan, execute
+    from runforge.summary import print_figures
 
     run_id = execute(Plan(project, composed, composed.settings.title))
-    report = places.run_folder(project, run_id) / "evaluation" / "report.html"
-    print(f"report: {report}", file=sys.stderr)
+    evaluation = places.run_folder(project, run_id) / "evaluation"
+    print_figures(evaluation)
+    print(f"report: {evaluation / 'report.html'}", file=sys.stderr)
     print(run_id)

@@ -13,6 +13,7 @@ from runforge.errors import StoreError
 from runforge.job import Job
 from runforge.one_run import command_line
 from runforge.recording import record_evaluation, record_start
+from runforge.summary import print_figures
 from runforge.tracking.find import find_run
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
@@ -40,6 +41,7 @@ def run(_: argparse.Namespace) -> None:
         )
         work(job, recorded)
         record_evaluation(recorded, Path(job.evaluation), composed.settings.evaluation.split)
+    print_figures(Path(job.evaluation))
     print(f"evaluate: run {recorded.run_id}, {job.evaluation}/report.html", file=sys.stderr)
 
 
