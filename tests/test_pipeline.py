@@ -90,9 +90,12 @@ def test_one_finished_run_holds_everything(repro: Project) -> None:
     assert {"bundle", "evaluation", "configuration.yaml"} <= names
 
 
-def test_the_recorded_model_predicts_what_was_evaluated(repro: Project) -> None:
+def test_the_recorded_model_predicts_what_was_evaluated(
+    repro: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (run,) = runs(repro)
-    mlflow.set_tracking_uri(f"sqlite:///{repro.folder}/mlflow.db")
+    # Not by `mlflow.set_tracking_uri`, which would hold for every later test of this process.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{repro.folder}/mlflow.db")
     model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
     manifest = pl.read_parquet(repro.folder / "out/prepared/manifest.parquet")
     table = pl.read_parquet(repro.folder / "out/evaluation/predictions.parquet")
