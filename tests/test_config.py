@@ -73,7 +73,8 @@ def test_every_choice_composes(project: Path, choice: str) -> None:
         ("task.loss._target_=os.system", ("task.loss._target_", "os.system", "may not be named")),
         ("network._target_=runforge.networks.cnn.Cn", ("no class runforge.networks.cnn.Cn",)),
         ("experiment=nothing", ("experiment", "digits")),
-        ("seed", ("seed",)),
+        ("seed", ("override seed: can't be read", "key=value")),
+        ("network=[a", ("override network=[a: can't be read",)),
         ("task.loss.label_smoothing=high", ("task.loss.label_smoothing", "high")),
     ],
 )

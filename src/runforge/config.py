@@ -133,7 +133,10 @@ def _refuse_repeated(overrides: Sequence[str]) -> None:
 
 def _composition_mistake(error: Exception, project: Path, overrides: Sequence[str]) -> ConfigError:
     """Hydra's and OmegaConf's long messages, as one line with the mend."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" See https://")[0]
+    if override := getattr(error, "override", None):
+        what = f"can't be read: {text}"
+        return ConfigError(what, where=f"override {override}", mend="write key=value")
     if found := re.search(r"Could not find '([\w/-]+)/([^'/]*)'", text):
         return _no_choice(found[1], found[2], project, overrides)
     if found := re.search(r"Could not override '([^']+)'", text):
