@@ -65,7 +65,8 @@ def execute(plan: Plan) -> str:
 
 def command_line() -> str:
     """The command as the user typed it, near enough to paste."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    # Under `python -m runforge`, as DVC calls it, the program is a file named `__main__.py`.
+    return shlex.join(["runforge", *sys.argv[1:]])
 
 
 def initial_bundle(store: Store, project: Path, reference: str | None) -> str | None:
