@@ -46,7 +46,7 @@ def _write(folder: Path, case: str = "cnn", **changes: Any) -> nn.Module:
     network = _network(prepared, node, task)
     given = {"network_node": node, "task_node": task, "schema": prepared.schema}
     known = {"run_id": "abc", "lineage": {"commit": "123", "seeds": [1, 2]}}
-    bundle.write(folder, network=network, **{**given, **known, **changes})
+    bundle.write(folder, weights=network.state_dict(), **{**given, **known, **changes})
     return network
 
 

@@ -25,7 +25,11 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["stages.prepare", "commands.train", "commands.sample", "driver"]
+    "module",
+    [
+        *("stages.prepare", "stages.train", "stages.evaluate", "commands.train", "commands.sample"),
+        *("driver", "launch", "one_run", "sweep"),
+    ],
 )
 def test_what_does_not_train_imports_no_torch(module: str) -> None:
     code = (

@@ -20,6 +20,8 @@ CHOICES = sorted(
     for path in (REPOSITORY / "conf").glob("*/*.yaml")
     if path.parent.name != "experiment"
 )
+NEEDS = {"machine=multi_node": ["machine.rendezvous='node7:29400'"]}
+"""What a choice leaves to the user."""
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_every_experiment_composes(project: Path, name: str) -> None:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(project: Path, choice: str) -> None:
     # The experiment overrides some choices: composed without one, each file is really taken.
-    config.compose(project, ["~experiment", choice])
+    config.compose(project, ["~experiment", choice, *NEEDS.get(choice, [])])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,18 @@ def test_every_choice_composes(project: Path, choice: str) -> None:
         ("trainer.precision=8", ("trainer.precision", "8")),
         ("trainer.max_epochs=0", ("trainer.max_epochs", "0")),
         ("trainer.deterministic=yes", ("trainer.deterministic", "yes")),
-        ("machine.devices=2", ("machine.devices", "2")),
+        ("trainer.sync_batch_norm=1", ("trainer.sync_batch_norm", "1")),
+        ("machine.devices=0", ("machine.devices", "0")),
+        ("machine.devices=all", ("machine.devices", "all")),
+        ("machine.nodes=0", ("machine.nodes", "0")),
+        ("machine.rendezvous=node7", ("machine.rendezvous", "node7")),
+        ("machine.nodes=2", ("machine.rendezvous", "2 nodes have nowhere to meet", "HOST:PORT")),
+        ("machine=multi_node", ("override machine=multi_node", "2 nodes have nowhere to meet")),
+        ("machine.devices=65", ("data.batch_size", "64 samples can't be shared by 65 devices")),
+        ("machine.strategy=dp", ("machine.strategy", "dp", "fsdp")),
+        ("machine.restarts=-1", ("machine.restarts", "-1")),
+        ("machine.timeout_s=0", ("machine.timeout_s", "0")),
+        ("machine.checkpoint_interval_s=-1", ("machine.checkpoint_interval_s", "-1")),
         ("task.loss._target_=os.system", ("task.loss._target_", "os.system", "may not be named")),
         ("network._target_=runforge.networks.cnn.Cn", ("no class runforge.networks.cnn.Cn",)),
         ("experiment=nothing", ("experiment", "digits")),
@@ -86,6 +99,15 @@ def test_a_mistake_is_one_line(project: Path, override: str, parts: tuple[str, .
     for part in parts:
         assert part in line
     assert "override" in line or "conf" in line
+
+
+@pytest.mark.parametrize(
+    "override", ["machine.devices=auto", "machine.devices=3", "machine.rendezvous='node7:29400'"]
+)
+def test_devices_are_counted_or_all_taken(project: Path, override: str) -> None:
+    key, _, value = override.partition("=")
+    machine = config.compose(project, [override]).settings.machine
+    assert str(getattr(machine, key.partition(".")[2])) == value.strip("'")
 
 
 def test_a_key_given_twice_is_refused(project: Path) -> None:
@@ -151,7 +173,7 @@ def test_nothing_machine_bound_reaches_the_parameters(project: Path) -> None:
 
 def test_every_target_of_conf_can_be_named(project: Path) -> None:
     for choice in CHOICES:
-        values = config.compose(project, ["~experiment", choice]).values
+        values = config.compose(project, ["~experiment", choice, *NEEDS.get(choice, [])]).values
         for key, target in config.flatten(values).items():
             if key.endswith("_target_"):
                 resolve(target)

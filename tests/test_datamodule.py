@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,25 @@ from torch.utils.data import DataLoader
 
 from runforge import draws
 from runforge.arrays import open_rows
-from runforge.datamodule import Batch, BatchOrder, PackedData, batch_bounds
+from runforge.datamodule import (
+    Batch,
+    BatchOrder,
+    BatchPlan,
+    FixedOrder,
+    PackedData,
+    batch_bounds,
+)
 from runforge.errors import DataError
 from runforge.prepared import PreparedSet
+from runforge.ranks import Ranks
 from tests.made_sets import image_set, table_set
 
 
 def _data(prepared: PreparedSet, **changes: Any) -> PackedData:
-    settings = {"batch_size": 5, "seed": 3, "draw_count": 4, "steps_per_epoch": None, "workers": 0}
-    return PackedData(prepared, **{**settings, **changes})
+    names = {field.name for field in fields(BatchPlan)} & changes.keys()
+    plan = BatchPlan(**{"batch_size": 5, "seed": 3, **{name: changes[name] for name in names}})
+    rest = {name: value for name, value in changes.items() if name not in names}
+    return PackedData(prepared, plan, **{"draw_count": 4, **rest})
 
 
 def _epoch(loader: DataLoader[Batch], epoch: int = 0) -> list[Batch]:
@@ -33,6 +44,27 @@ def _epoch(loader: DataLoader[Batch], epoch: int = 0) -> list[Batch]:
 
 def _rows(batches: list[Batch]) -> list[int]:
     return [int(row) for batch in batches for row in batch.rows]
+
+
+def _by_rank(prepared: PreparedSet, count: int, epoch: int, **changes: Any) -> list[list[Batch]]:
+    """The batches of each rank in one epoch."""
+    places = [Ranks(rank, count, rank) for rank in range(count)]
+    return [
+        _epoch(_data(prepared, ranks=place, **changes).train_dataloader(), epoch)
+        for place in places
+    ]
+
+
+def _together(parts: Sequence[Batch]) -> Batch:
+    """The parts of one batch, put together in the order of the ranks."""
+    joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in Batch._fields}
+    return Batch(**{**joined, "window_targets": parts[0].window_targets})
+
+
+def _assert_equal(one: Batch, other: Batch) -> None:
+    for name, left, right in zip(Batch._fields, one, other, strict=True):
+        assert left.dtype == right.dtype, name
+        assert torch.equal(left.nan_to_num(-9), right.nan_to_num(-9)), name
 
 
 def test_a_pass_takes_every_training_sample_once() -> None:
@@ -141,20 +173,152 @@ def test_worker_processes_give_the_same_batches() -> None:
         )
         pairs += list(zip(alone.val_dataloader(), loaders[1], strict=True))
         for one, other in pairs:
-            for left, right in zip(one, other, strict=True):
-                assert torch.equal(left.nan_to_num(-9), right.nan_to_num(-9))
+            _assert_equal(one, other)
 
 
-def test_validation_and_test_are_taken_once_in_order() -> None:
+def test_validation_is_taken_once_in_order() -> None:
     prepared = image_set([5, 11, 6])
     data = _data(prepared)
-    for loader, split in ((data.val_dataloader(), "validation"), (data.test_dataloader(), "test")):
-        for _ in range(2):
-            batches = list(loader)
-            assert _rows(batches) == prepared.rows(split).tolist()
-            assert all(b.draws.shape == (len(b.rows), 0) for b in batches)
+    loader = data.val_dataloader()
+    for _ in range(2):
+        batches = list(loader)
+        assert _rows(batches) == prepared.rows("validation").tolist()
+        assert all(b.draws.shape == (len(b.rows), 0) for b in batches)
     # A single last sample stays alone where nothing is learned from it.
     assert [len(b.rows) for b in data.val_dataloader()] == [5, 5, 1]
+
+
+def test_validation_may_be_limited() -> None:
+    prepared = image_set([5, 11, 6])
+    for limit, size in ((1, 5), (2, 10), (3, 11), (4, 11), (None, 11)):
+        batches = list(_data(prepared, validation_limit=limit).val_dataloader())
+        assert _rows(batches) == prepared.rows("validation")[:size].tolist()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("steps_per_epoch", [None, 7])
+def test_the_ranks_parts_are_the_batch_of_one(
+    count: int, accumulate: int, steps_per_epoch: int | None
+) -> None:
+    """23 samples in batches of 7: the last one has 2, fewer than there are ranks."""
+    prepared = table_set([23, 4, 2], values=True)
+    given = {"batch_size": 7, "accumulate": accumulate, "steps_per_epoch": steps_per_epoch}
+    for epoch in (0, 2):
+        alone = _epoch(_data(prepared, **given).train_dataloader(), epoch)
+        ranks = _by_rank(prepared, count, epoch, **given)
+        assert [len(batches) for batches in ranks] == [len(alone)] * count
+        for whole, *parts in zip(alone, *ranks, strict=True):
+            _assert_equal(_together(parts), whole)
+            for part in parts:
+                assert torch.equal(part.window_targets, whole.window_targets)
+            sizes = [len(part.rows) for part in parts]
+            assert max(sizes) - min(sizes) <= 1
+            assert all(len(values) == len(p.rows) for p in parts for values in p[:4])
+        if count > 2 and steps_per_epoch is None:
+            assert any(len(part.rows) == 0 for batches in ranks for part in batches)
+
+
+def test_a_part_without_samples_has_the_shape_of_the_others() -> None:
+    prepared = image_set([2, 1, 1])
+    for rank, size in ((0, 0), (1, 1), (2, 1)):
+        place = Ranks(rank, 3, rank)
+        (batch,) = _epoch(_data(prepared, ranks=place).train_dataloader())
+        assert batch.inputs.shape == (size, 8, 8, 1) and batch.inputs.dtype == torch.uint8
+        assert batch.draws.shape == (size, 4)
+        assert batch.targets.shape == batch.keys.shape == batch.rows.shape == (size,)
+        assert len(batch.window_targets) == 2
+
+
+def test_ranks_share_out_everything() -> None:
+    for count in (1, 2, 3, 5, 8):
+        for total in (0, 1, 4, 7, 64, 65):
+            shares = [Ranks(rank, count).share(total) for rank in range(count)]
+            assert [shares[0][0], shares[-1][1]] == [0, total]
+            assert all(one[1] == other[0] for one, other in pairwise(shares))
+            sizes = [end - begin for begin, end in shares]
+            assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("steps_per_epoch", [None, 5])
+def test_a_window_is_all_batches_of_the_optimisers_step(
+    count: int, accumulate: int, steps_per_epoch: int | None
+) -> None:
+    """As Lightning accumulates: from the first batch of an epoch on, and at its end at the latest.
+
+    Seven batches an epoch, or five of the stream.
+    """
+    prepared = table_set([33, 4, 2], values=True)
+    given = {"accumulate": accumulate, "steps_per_epoch": steps_per_epoch}
+    for epoch in (0, 1):
+        ranks = _by_rank(prepared, count, epoch, **given)
+        wholes = [_together(parts) for parts in zip(*ranks, strict=True)]
+        assert len(wholes) == (steps_per_epoch or 7)
+        for begin in range(0, len(wholes), accumulate):
+            window = wholes[begin : begin + accumulate]
+            expected = torch.cat([batch.targets for batch in window])
+            for batches in ranks:
+                for batch in batches[begin : begin + accumulate]:
+                    assert torch.equal(batch.window_targets, expected)
+
+
+def test_a_sample_has_another_dropout_key_in_each_pass() -> None:
+    prepared = image_set([24, 2, 2])
+
+    def keys(epoch: int = 0, **changes: Any) -> dict[int, int]:
+        batches = _epoch(_data(prepared, **changes).train_dataloader(), epoch)
+        return {int(r): int(k) for b in batches for r, k in zip(b.rows, b.keys, strict=True)}
+
+    first = keys()
+    assert keys(batch_size=7) == first
+    for others in (keys(epoch=1), keys(seed=4)):
+        assert not set(first.values()) & set(others.values())
+    assert len(set(first.values())) == 24
+
+
+def _fixed(total: int, count: int, **changes: Any) -> list[list[list[int]]]:
+    """The rows of each block of each rank; the rows are no 0, 1, 2, …"""
+    rows = np.arange(total) * 3 + 100
+    places = [Ranks(rank, count) for rank in range(count)]
+    orders = [FixedOrder(rows, **{"batch_size": 4, "ranks": p, **changes}) for p in places]
+    for order in orders:
+        assert len(list(order)) == len(order)
+    return [[block.rows.tolist() for block in order] for order in orders]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("total", [0, 1, 4, 9, 21])
+@pytest.mark.parametrize("limit", [None, 1, 3])
+def test_fixed_blocks_do_not_depend_on_the_ranks(count: int, total: int, limit: int | None) -> None:
+    ((*alone,),) = _fixed(total, 1, limit=limit)
+    ranks = _fixed(total, count, limit=limit)
+    assert len({len(blocks) for blocks in ranks}) == 1
+    assert len(ranks[0]) == -(-len(alone) // count)
+    shared = [block for blocks in ranks for block in blocks if block]
+    assert sorted(shared) == sorted(alone)
+    wanted = list(range(100, 100 + 3 * total, 3))[: None if limit is None else 4 * limit]
+    assert [row for block in alone for row in block] == wanted
+    assert [len(block) for block in alone[:-1]] == [4] * (len(alone) - 1)
+
+
+def test_validation_of_several_ranks_is_that_of_one() -> None:
+    prepared = image_set([5, 11, 6])
+    whole = {int(b.rows[0]): b for b in _data(prepared).val_dataloader()}
+    loaders = [_data(prepared, ranks=Ranks(rank, 2)).val_dataloader() for rank in range(2)]
+    batches = [batch for loader in loaders for batch in loader]
+    assert [len(batch.rows) for batch in batches] == [5, 1, 5, 0]
+    for batch in batches:
+        if len(batch.rows):
+            _assert_equal(batch, whole.pop(int(batch.rows[0])))
+    assert not whole
+
+
+def test_the_smallest_batch_is_told() -> None:
+    prepared = image_set([33, 2, 2])
+    for size, smallest in ((5, 3), (33, 33), (40, 33), (8, 8), (1, 1)):
+        assert _data(prepared, batch_size=size).train_order().smallest == smallest
 
 
 def test_splits_without_samples() -> None:

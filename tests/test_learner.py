@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, r2_score
 from torch.nn import functional
 
 from runforge import targets
-from runforge.datamodule import PackedData
+from runforge.datamodule import BatchPlan, PackedData
 from runforge.errors import ConfigError, TrainingError
 from runforge.learner import Learner, LossWatch, build_optimizer
 from runforge.prepared import PreparedSet
@@ -33,6 +33,8 @@ from tests.made_sets import (
     image_set,
     table_set,
 )
+
+DROPS = {**MLP, "dropout": 0.5}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytorch_lightning.utilities.warnings.PossibleUserWarning"),
@@ -59,9 +61,10 @@ def _learner(prepared: PreparedSet, **changes: Any) -> Learner:
 
 
 def _data(prepared: PreparedSet, learner: Learner, **changes: Any) -> PackedData:
-    settings: dict[str, Any] = {"batch_size": 8, "steps_per_epoch": None, "workers": 0, **changes}
+    workers = changes.pop("workers", 0)
+    plan = BatchPlan(**{"batch_size": 8, "seed": 1, **changes})
     count = learner.augmentation.draw_count
-    return PackedData(prepared, seed=1, draw_count=count, **settings)  # type: ignore[arg-type]
+    return PackedData(prepared, plan, draw_count=count, workers=workers)
 
 
 def _fit(learner: Learner, data: PackedData, folder: Path, **trainer: Any) -> pl.Trainer:
@@ -117,15 +120,20 @@ def test_training_is_the_loop_written_by_hand(tmp_path: Path) -> None:
     assert [rate for _, rate in _logged(tmp_path, "learning_rate")] == pytest.approx(rates)
 
 
-@pytest.mark.parametrize("task", [MULTICLASS, BINARY])
-def test_validation_figures_are_those_of_all_samples(tmp_path: Path, task: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("task", "network"), [(MULTICLASS, MLP), (BINARY, MLP), (MULTICLASS, DROPS)]
+)
+def test_validation_figures_are_those_of_all_samples(
+    tmp_path: Path, task: dict[str, Any], network: dict[str, Any]
+) -> None:
     # 19 samples in batches of 8: an average of the batches' averages would be another number.
     prepared = image_set([24, 19, 0], classes=3 if task is MULTICLASS else 2)
     weights = [1.0, 3.0, 2.0][: len(prepared.schema.classes)]
-    learner = _learner(prepared, task={**task, "class_weights": weights})
+    learner = _learner(prepared, task={**task, "class_weights": weights}, network=network)
     trainer = _fit(learner, _data(prepared, learner), tmp_path)
     rows = prepared.rows("validation")
     truth = torch.from_numpy(prepared.targets[rows])
+    learner.eval()
     with torch.no_grad():
         outputs = learner.network(learner.input_layer(torch.from_numpy(prepared.inputs[rows])))
     if task is MULTICLASS:
@@ -182,6 +190,24 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("network", [DROPS, {**CNN, "dropout": 0.5}])
+def test_dropout_does_not_depend_on_what_was_drawn_before(
+    tmp_path: Path, network: dict[str, Any]
+) -> None:
+    prepared = image_set([20, 4, 0])
+
+    def weights(folder: str, drawn: int, node: dict[str, Any]) -> list[torch.Tensor]:
+        learner = _learner(prepared, network=node)
+        torch.rand(drawn)
+        _fit(learner, _data(prepared, learner), tmp_path / folder, max_epochs=2)
+        return list(learner.network.state_dict().values())
+
+    one, other = weights("a", 0, network), weights("b", 1000, network)
+    assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+    without = weights("c", 0, {**network, "dropout": 0.0})
+    assert not all(torch.equal(*pair) for pair in zip(one, without, strict=True))
+
+
 def test_augmentation_is_for_training_only() -> None:
     prepared = image_set([8, 8, 0])
     plain, warped = _learner(prepared), _learner(prepared, augmentation=WARP)
@@ -190,18 +216,44 @@ def test_augmentation_is_for_training_only() -> None:
     losses = []
     for learner in (plain, warped):
         learner.validation_step(validation, 0)
+        outputs = learner.validation_outputs.take()
         inputs = learner.augmentation(learner.input_layer.to_float(train.inputs), train.draws)
-        losses.append((learner.validation_figures.compute()["loss"], inputs))
-    assert losses[0][0] == losses[1][0]
+        losses.append((outputs[0], inputs))
+    assert torch.equal(losses[0][0], losses[1][0])
     assert not torch.equal(losses[0][1], losses[1][1])
 
 
 def test_accumulated_batches_make_one_step(tmp_path: Path) -> None:
     prepared = image_set([32, 4, 0])
     learner = _learner(prepared)
-    trainer = _fit(learner, _data(prepared, learner), tmp_path, accumulate_grad_batches=2)
+    data = _data(prepared, learner, accumulate=2)
+    trainer = _fit(learner, data, tmp_path, accumulate_grad_batches=2)
     assert trainer.global_step == 4
     assert [step for step, _ in _logged(tmp_path, "train/step_loss")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path, clip: float | None) -> None:
+    """31 samples: 3 × 4, 3 × 4 and 4 + 3 against 12, 12 and 7, with weights that differ."""
+    prepared = image_set([31, 9, 0])
+    node = {**MULTICLASS, "class_weights": [1.0, 2.0, 0.5]}
+    schedule = Cosine(warmup=0.25, final=0.0)
+
+    def trained(folder: Path, size: int, accumulate: int) -> tuple[Learner, pl.Trainer]:
+        learner = _learner(prepared, task=node, augmentation=WARP, schedule=schedule, network=DROPS)
+        data = _data(prepared, learner, batch_size=size, accumulate=accumulate)
+        trainer = {"accumulate_grad_batches": accumulate, "gradient_clip_val": clip}
+        return learner, _fit(learner, data, folder, max_epochs=3, **trainer)
+
+    parts, fitted = trained(tmp_path / "parts", 4, 3)
+    whole, expected = trained(tmp_path / "whole", 12, 1)
+    assert fitted.global_step == expected.global_step == 9
+    for name, value in parts.network.state_dict().items():
+        torch.testing.assert_close(value, whole.network.state_dict()[name], rtol=1e-4, atol=1e-6)
+    for name in ("train/step_loss", "learning_rate", "train/loss", "validation/loss"):
+        one, other = (_logged(tmp_path / folder, name) for folder in ("parts", "whole"))
+        assert [step for step, _ in one] == [step for step, _ in other]
+        assert [v for _, v in one] == pytest.approx([v for _, v in other], rel=1e-4)
 
 
 def test_steps_are_logged_at_the_interval(tmp_path: Path) -> None:

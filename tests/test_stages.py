@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 import yaml
@@ -26,8 +27,9 @@ LEAVES = {
 FOLDERS = {"runforge.tracking", "runforge.metrics", "runforge.report"}
 """Packages that are a dependency as soon as one of their modules is imported."""
 
-STARTED = {"train": "runforge.worker", "evaluate": "runforge.worker"}
-"""What a stage starts as a process of its own."""
+PROCESSES = ("runforge.worker", "runforge.agent")
+STARTED = {"train": PROCESSES, "evaluate": PROCESSES}
+"""What a stage starts as processes of their own: `launch` names them, and nothing imports them."""
 
 
 def path_of(module: str) -> Path | None:
@@ -64,7 +66,7 @@ def expected(stage: str) -> set[str]:
     """The code dependencies of a stage: files, and whole folders of leaves."""
     starts = {f"runforge.stages.{stage}"}
     if stage in STARTED:
-        starts |= {STARTED[stage], STEPS[stage]}
+        starts |= {*STARTED[stage], STEPS[stage]}
     leaves = {f"runforge.{name}" for name in LEAVES.get(stage, ())}
     for leaf in leaves:
         starts |= {f"{leaf}.{p.stem}" for p in SOURCE.joinpath(*leaf.split(".")).glob("[!_]*.py")}
@@ -83,6 +85,21 @@ def test_the_dependencies_are_the_import_closure(stage: str) -> None:
     assert named == wanted, "dvc.yaml should say:\n" + "\n".join(
         f"      - {d}" for d in sorted(wanted)
     )
+
+
+def test_the_processes_are_those_that_are_started() -> None:
+    """As `launch`, which knows them by name alone, and the agent say."""
+    named = set()
+    for module in ("launch", "agent"):
+        path = path_of(f"runforge.{module}")
+        assert path is not None
+        texts = (n.value for n in ast.walk(ast.parse(path.read_text())) if _is_text(n))
+        named |= {text for text in texts if text.startswith("runforge.") and path_of(text)}
+    assert named == set(PROCESSES)
+
+
+def _is_text(node: ast.AST) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def test_no_stage_reads_the_machine() -> None:

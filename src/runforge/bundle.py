@@ -64,7 +64,7 @@ def build_network(node: Mapping[str, Any], task: Task, schema: Schema) -> nn.Mod
 def write(  # noqa: PLR0913 - what a bundle is made of
     folder: Path,
     *,
-    network: nn.Module,
+    weights: Mapping[str, Tensor],
     network_node: Mapping[str, Any],
     task_node: Mapping[str, Any],
     schema: Schema,
@@ -74,7 +74,7 @@ def write(  # noqa: PLR0913 - what a bundle is made of
     """Writes both files, the description last: until it is there, there is no new bundle."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{WEIGHTS}.partial"
-    save_file(_plain_state(network), beside)
+    save_file(_plain(weights), beside)
     bundle = Bundle(
         network=dict(network_node),
         task=dict(task_node),
@@ -125,10 +125,10 @@ def _read_weights(folder: Path, bundle: Bundle) -> dict[str, Tensor]:
         raise DataError(f"it can't be read: {error}", where=str(path), mend=MEND) from error
 
 
-def _plain_state(network: nn.Module) -> dict[str, Tensor]:
+def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights on the CPU, in the one memory format that the file knows."""
-    state = network.state_dict()
-    return {n: state[n].detach().cpu().clone(memory_format=torch.contiguous_format) for n in state}
+    plain = torch.contiguous_format
+    return {n: t.detach().cpu().clone(memory_format=plain) for n, t in weights.items()}
 
 
 def _file_hash(path: Path) -> str:

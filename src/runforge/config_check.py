@@ -63,7 +63,21 @@ def check(values: Mapping[str, Any], origin: Origin) -> Settings:
         raise _mistake(problems[0], (), values, origin) from None
     for path, node in _nodes(values):
         _check_node(path, node, values, origin)
+    _check_machine(settings, origin)
     return settings
+
+
+def _check_machine(settings: Settings, origin: Origin) -> None:
+    machine, batch_size = settings.machine, settings.data.batch_size
+    if machine.nodes > 1 and machine.rendezvous is None:
+        where = f"{origin.of('machine.rendezvous')}: machine.rendezvous"
+        mend = "set it to HOST:PORT of the node with NODE_RANK=0"
+        raise ConfigError(f"{machine.nodes} nodes have nowhere to meet", where=where, mend=mend)
+    devices = 1 if machine.devices == "auto" else machine.devices
+    if batch_size < devices * machine.nodes:
+        what = f"{batch_size} samples can't be shared by {devices * machine.nodes} devices"
+        mend = "enlarge it, or take fewer devices"
+        raise ConfigError(what, where=f"{origin.of('data.batch_size')}: data.batch_size", mend=mend)
 
 
 def _check_node(

@@ -1,7 +1,8 @@
 """From a prepared set to batches: whole blocks of rows, drawn by index.
 
-B samples in a batch, D draws for each. Which samples a step sees, and their draws, are functions
-of (seed, step) and (seed, pass, sample id): nothing here carries random state.
+A global batch has G samples, this rank's part of it B, of D draws each. Which samples a step sees,
+and their draws, are functions of (seed, step) and (seed, pass, sample id): nothing here carries
+random state, and nothing but the bounds of a part depends on how many ranks share the batch.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from runforge import draws
 from runforge.errors import DataError
 from runforge.prepared import PreparedSet
+from runforge.ranks import ALONE, Ranks
 
 Rows = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """What one step gets."""
+    """What one step gets on one rank; B may be 0."""
 
     inputs: Tensor
     """Packed rows [B, *packed_shape], in the packed type."""
@@ -33,16 +35,34 @@ class Batch(NamedTuple):
     """[B]: int64 indices of classes, or float32 values in the target's unit."""
     draws: Tensor
     """float32 [B, D] in [0, 1); D is 0 in validation and test."""
+    keys: Tensor
+    """int64 [B]: what dropout draws a sample's mask from, another one in each pass."""
+    window_targets: Tensor
+    """Targets of all samples, of every rank, that the optimiser's step is taken on."""
     rows: Tensor
     """int64 [B]: the rows of the prepared set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The rows of one batch, and the pass over the data that it belongs to."""
+    """The rows of one rank's part of a batch, and what they are part of."""
 
     rows: Rows
     pass_number: int
+    window_rows: Rows
+    """All rows, of every rank, that the optimiser's step is taken on."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """How training goes through its samples."""
+
+    batch_size: int
+    """Global."""
+    seed: int
+    steps_per_epoch: int | None = None
+    accumulate: int = 1
+    """Batches to each step of the optimiser."""
 
 
 class BatchOrder(Sampler[Block]):
@@ -50,21 +70,13 @@ class BatchOrder(Sampler[Block]):
 
     Each pass takes all rows in an order of its own, the last batch being smaller where they don't
     come out even. An epoch is one pass, or `steps_per_epoch` batches of the stream of passes,
-    which then just goes on where the epoch before stopped.
+    which then just goes on where the epoch before stopped. Each rank gets its part of every batch.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        keys: draws.Keys,
-        *,
-        batch_size: int,
-        seed: int,
-        steps_per_epoch: int | None,
-    ) -> None:
-        self._rows, self._keys, self._seed = rows, keys, seed
-        self._bounds = batch_bounds(len(rows), batch_size)
-        self._steps = steps_per_epoch or len(self._bounds)
+    def __init__(self, rows: Rows, keys: draws.Keys, plan: BatchPlan, ranks: Ranks = ALONE) -> None:
+        self._rows, self._keys, self._plan, self._ranks = rows, keys, plan, ranks
+        self._bounds = batch_bounds(len(rows), plan.batch_size)
+        self._steps = plan.steps_per_epoch or len(self._bounds)
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -72,35 +84,67 @@ class BatchOrder(Sampler[Block]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        """Steps in an epoch."""
+        """Batches in an epoch."""
         return self._steps
+
+    @property
+    def smallest(self) -> int:
+        """Samples in the smallest batch, over all ranks."""
+        return min(end - begin for begin, end in self._bounds)
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks of the present epoch."""
         first = self._epoch * self._steps
-        pass_number, order = -1, self._rows
-        for step in range(first, first + self._steps):
-            if pass_number != step // len(self._bounds):
-                pass_number = step // len(self._bounds)
-                order = draws.order(self._keys, seed=self._seed, pass_number=pass_number)
-            begin, end = self._bounds[step % len(self._bounds)]
-            yield Block(self._rows[order[begin:end]], pass_number)
+        last = first + self._steps
+        for begin in range(first, last, self._plan.accumulate):
+            yield from self._window(range(begin, min(begin + self._plan.accumulate, last)))
+
+    def _window(self, steps: range) -> Iterator[Block]:
+        """The batches that one step of the optimiser is taken on."""
+        batches = [self._batch(step) for step in steps]
+        window = batches[0] if len(batches) == 1 else np.concatenate(batches)
+        for step, rows in zip(steps, batches, strict=True):
+            begin, end = self._ranks.share(len(rows))
+            yield Block(rows[begin:end], step // len(self._bounds), window)
+
+    def _batch(self, step: int) -> Rows:
+        pass_number, number = divmod(step, len(self._bounds))
+        begin, end = self._bounds[number]
+        return self._rows[self._order(pass_number)[begin:end]]
+
+    def _order(self, pass_number: int) -> Rows:
+        """The order of a pass; the last one is kept, as a pass has many batches."""
+        if self._kept is None or self._kept[0] != pass_number:
+            order = draws.order(self._keys, seed=self._plan.seed, pass_number=pass_number)
+            self._kept = pass_number, order
+        return self._kept[1]
+
+    _kept: tuple[int, Rows] | None = None
 
 
 class FixedOrder(Sampler[Block]):
-    """Every row of a split once, in the order of the prepared set."""
+    """Every row of a split once, in blocks that do not depend on the number of ranks.
 
-    def __init__(self, rows: Rows, *, batch_size: int) -> None:
-        self._rows, self._batch_size = rows, batch_size
+    A block goes to one rank as a whole, so that its sums come out the same bit for bit, whoever
+    works on it. Every rank gets the same number of blocks; those that there are not are empty.
+    """
+
+    def __init__(
+        self, rows: Rows, *, batch_size: int, limit: int | None = None, ranks: Ranks = ALONE
+    ) -> None:
+        begins = range(0, len(rows), batch_size)[:limit]
+        self._blocks = [rows[begin : begin + batch_size] for begin in begins]
+        self._ranks, self._empty = ranks, rows[:0]
 
     def __len__(self) -> int:
-        """Batches in the split."""
-        return -(-len(self._rows) // self._batch_size)
+        """Blocks for each rank."""
+        return -(-len(self._blocks) // self._ranks.count)
 
     def __iter__(self) -> Iterator[Block]:
-        """The blocks of the split."""
-        for begin in range(0, len(self._rows), self._batch_size):
-            yield Block(self._rows[begin : begin + self._batch_size], 0)
+        """This rank's blocks."""
+        own = self._blocks[self._ranks.rank :: self._ranks.count]
+        for rows in (*own, *[self._empty] * (len(self) - len(own))):
+            yield Block(rows, 0, rows)
 
 
 class BlockDataset(Dataset[Batch]):
@@ -114,16 +158,14 @@ class BlockDataset(Dataset[Batch]):
 
     def __getitem__(self, block: Block) -> Batch:
         """The block's samples, copied out of the memory-mapped arrays by NumPy."""
-        drawn = draws.uniform(
-            self._keys[block.rows] if self._draw_count else np.empty(len(block.rows), np.uint64),
-            seed=self._seed,
-            pass_number=block.pass_number,
-            count=self._draw_count,
-        )
+        stream = {"seed": self._seed, "pass_number": block.pass_number}
+        keys = self._keys[block.rows]
         return Batch(
             torch.from_numpy(np.asarray(self._prepared.inputs[block.rows])),
             torch.from_numpy(np.asarray(self._prepared.targets[block.rows])),
-            torch.from_numpy(drawn),
+            torch.from_numpy(draws.uniform(keys, **stream, count=self._draw_count)),
+            torch.from_numpy(draws.stream_keys(keys, **stream)),
+            torch.from_numpy(np.asarray(self._prepared.targets[block.window_rows])),
             torch.from_numpy(block.rows.copy()),
         )
 
@@ -131,55 +173,48 @@ class BlockDataset(Dataset[Batch]):
 class PackedData(LightningDataModule):
     """The loaders of a prepared set; raises `DataError` where there is nothing to train on.
 
-    `batch_size` is global; `workers` is the number of processes that load beside this one.
+    `workers` is the number of processes that load beside this one; `validation_limit` the most
+    batches of a split that are evaluated (None: all).
     """
 
     def __init__(
         self,
         prepared: PreparedSet,
+        plan: BatchPlan,
         *,
-        batch_size: int,
-        seed: int,
         draw_count: int,
-        steps_per_epoch: int | None,
-        workers: int,
+        workers: int = 0,
+        validation_limit: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
         if len(prepared.rows("train")) == 0:
             mend = "give the split samples, or let runforge split"
             raise DataError("the split train has no samples", where="the prepared set", mend=mend)
-        self._prepared, self._batch_size, self._seed = prepared, batch_size, seed
-        self._draw_count, self._steps, self._workers = draw_count, steps_per_epoch, workers
+        self._prepared, self._plan, self._ranks = prepared, plan, ranks
+        self._draw_count, self._workers, self._limit = draw_count, workers, validation_limit
         self._keys = draws.sample_keys(prepared.ids)
+
+    def train_order(self) -> BatchOrder:
+        """What each step trains on."""
+        rows = self._prepared.rows("train")
+        return BatchOrder(rows, self._keys[rows], self._plan, self._ranks)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split, in an order drawn anew each pass, with draws."""
-        rows = self._prepared.rows("train")
-        order = BatchOrder(
-            rows,
-            self._keys[rows],
-            batch_size=self._batch_size,
-            seed=self._seed,
-            steps_per_epoch=self._steps,
-        )
-        return self._loader(order, self._draw_count)
+        return self._loader(self.train_order(), self._draw_count)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Every sample of the validation split once; no loader where it has none."""
-        return self._fixed("validation")
-
-    def test_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """Every sample of the test split once; no loader where it has none."""
-        return self._fixed("test")
-
-    def _fixed(self, split: str) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        rows = self._prepared.rows(split)
-        if len(rows) == 0:
-            return []
-        return self._loader(FixedOrder(rows, batch_size=self._batch_size), 0)
+        rows = self._prepared.rows("validation")
+        size = self._plan.batch_size
+        order = FixedOrder(rows, batch_size=size, limit=self._limit, ranks=self._ranks)
+        return self._loader(order, 0) if len(order) else []
 
     def _loader(self, order: Sampler[Block], draw_count: int) -> DataLoader[Batch]:
-        dataset = BlockDataset(self._prepared, self._keys, seed=self._seed, draw_count=draw_count)
+        dataset = BlockDataset(
+            self._prepared, self._keys, seed=self._plan.seed, draw_count=draw_count
+        )
         return DataLoader(
             dataset,
             sampler=order,

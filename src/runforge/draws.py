@@ -18,7 +18,7 @@ Keys = NDArray[np.uint64]
 GOLDEN = 0x9E3779B97F4A7C15
 MASK = (1 << 64) - 1
 
-ORDER_STREAM, AUGMENTATION_STREAM = 1, 2
+ORDER_STREAM, AUGMENTATION_STREAM, DROPOUT_STREAM = 1, 2, 3
 
 
 def sample_keys(ids: Sequence[str]) -> Keys:
@@ -40,6 +40,11 @@ def uniform(keys: Keys, *, seed: int, pass_number: int, count: int) -> NDArray[n
     bits = _mix(mixed[:, None] + steps)
     # The upper 24 bits are all that a float32 in [0, 1) holds: rounding can't make it 1.
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def stream_keys(keys: Keys, *, seed: int, pass_number: int) -> NDArray[np.int64]:
+    """The key of each sample's dropout in a pass [N]: 64 mixed bits, signed as torch has them."""
+    return _mixed(keys, _counter(seed, pass_number, DROPOUT_STREAM)).view(np.int64)
 
 
 def _counter(seed: int, pass_number: int, stream: int) -> np.uint64:

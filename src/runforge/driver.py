@@ -1,4 +1,4 @@
-"""The driver: starts a run's worker, watches it, and ends the MLflow run with its true status.
+"""The driver: has a run's work done, watches it, and ends the MLflow run with its true status.
 
 It imports neither torch nor Lightning. Metrics reach the store from here, by a thread that reads
 the worker's journal.
@@ -6,9 +6,7 @@ the worker's journal.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +14,12 @@ from types import FrameType
 
 from runforge.errors import Interrupted, RunforgeError
 from runforge.job import Job, Result
+from runforge.launch import Launched
 from runforge.tracking.forward import Forwarder
 from runforge.tracking.run import Run
 from runforge.tracking.system import system_metrics
 
-GRACE_S = 10.0
-"""How long a worker may take to end after it was told to."""
+INTERRUPTING = (signal.SIGTERM, signal.SIGINT)
 
 
 class WorkerFailed(RunforgeError):
@@ -32,19 +30,25 @@ class WorkerFailed(RunforgeError):
         super().__init__(result.cause)
 
 
-def work(job: Job, run: Run) -> None:
-    """Runs the job's worker to its end, sending its metrics to `run`.
-
-    Raises `WorkerFailed` with the worker's cause, or `Interrupted` where a signal came.
-    """
-    job.write()
+def work(job: Job, run: Run, launched: Launched) -> None:
+    """Has the job done to its end, sending its metrics to `run`; raises as `assist` does."""
     with system_metrics(run), Forwarder(job.journal, run):
-        result = _watch(job)
-    if result.exit_code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        tags = assist(job, launched)
+    run.set_tags(tags)
+
+
+def assist(job: Job, launched: Launched) -> dict[str, str]:
+    """Has this node's part of the job done to its end; returns the tags that it noted.
+
+    Raises `WorkerFailed` with the workers' cause, or `Interrupted` where a signal came.
+    """
+    result = launched.do(job)
+    if result.exit_code - 128 in INTERRUPTING:
         raise Interrupted(result.exit_code - 128)
     if result.exit_code:
+        print(result.trace, end="", file=sys.stderr)
         raise WorkerFailed(result)
-    run.set_tags(result.tags)
+    return result.tags
 
 
 @contextmanager
@@ -63,53 +67,19 @@ def true_status(run: Run) -> Iterator[None]:
 
 @contextmanager
 def signals_as_errors() -> Iterator[None]:
-    """Turns SIGTERM into `Interrupted`, so that it passes through every `finally`."""
+    """Turns SIGTERM and SIGINT into `Interrupted`, so that they pass through every `finally`.
+
+    SIGINT too: polars puts a handler of its own over Python's, and then nobody hears of it.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in INTERRUPTING}
     try:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(signal.SIGINT) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _watch(job: Job) -> Result:
-    command = [sys.executable, "-m", "runforge.worker", str(job.file)]
-    # Results go to standard output; all that a worker says is progress.
-    # Threads that spin while they wait lose whole time slices as soon as anything else runs: with
-    # one busy process beside it, a small network trained 2.7 times as slowly as with waiting ones.
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
-    process = subprocess.Popen(command, stdout=sys.stderr.fileno(), env=environment)
-    try:
-        code = process.wait()
-    finally:
-        _end(process)
-    result = Result.read(job.result)
-    if result is None or result.exit_code != code:
-        return _lost(code)
-    return result
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _lost(code: int) -> Result:
-    """The worker ended without a word."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-        ended_by_us = code in (-signal.SIGTERM, -signal.SIGINT)
-        return Result(128 - code if ended_by_us else 1, f"the worker was ended by {name}{hint}")
-    return Result(1, f"the worker ended without a result (exit code {code})")
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,4 +1,8 @@
-"""The step `evaluate`: predictions of every sample of a split, and every figure from them."""
+"""The step `evaluate`: predictions of every sample of a split, and every figure from them.
+
+The ranks share the samples in whole blocks, whose bounds do not depend on how many ranks there
+are: so each sum is taken over the same numbers, and predictions are the same bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from runforge import bundle
+from runforge import bundle, ranks
 from runforge.bundle import Model
+from runforge.datamodule import FixedOrder
+from runforge.devices import device
 from runforge.errors import DataError
 from runforge.evaluation import write_evaluation
 from runforge.history import HISTORY, History
@@ -23,17 +29,23 @@ BATCH_SIZE = 512
 
 
 def run(job: Job) -> dict[str, str]:
-    """Evaluates the bundle at `job.model` and writes `job.evaluation`.
+    """Evaluates the bundle at `job.model` and, on rank 0, writes `job.evaluation`.
 
     Returns the run's tag that names the headline figure and which way is better.
     """
     settings = Settings.model_validate(job.configuration)
     chosen = settings.evaluation
     prepared = PreparedSet.open(Path(job.prepared))
-    model = bundle.load(Path(job.model))
+    # The others may be on machines that have no such file.
+    loaded = bundle.load(Path(job.model)) if ranks.is_first() else None
+    model = ranks.tell_all(loaded)
+    assert model is not None
+    model.to(device(settings.machine))
     _check_same_data(model, prepared)
     rows = prepared.rows(chosen.split)
     predictions = predict(model, prepared, rows, chosen.split)
+    if not ranks.is_first():
+        return {}
     figures = model.task.figures(predictions, resamples=chosen.resamples, seed=chosen.seed)
 
     def shown(index: int) -> Shown:
@@ -59,15 +71,25 @@ def run(job: Job) -> dict[str, str]:
 
 
 def predict(model: Model, prepared: PreparedSet, rows: np.ndarray, split: str) -> Predictions:
-    """What the model says of the given rows of a prepared set, in their order."""
-    blocks = [rows[begin : begin + BATCH_SIZE] for begin in range(0, len(rows), BATCH_SIZE)]
+    """What the model says of the given rows of a prepared set, in their order, on every rank."""
+    place = ranks.here()
+    own = FixedOrder(rows, batch_size=BATCH_SIZE, ranks=place)
+    done, values = [rows[:0]], [np.empty((0, len(model.task.columns())), np.float32)]
+    where = next(model.parameters()).device
     with torch.inference_mode():
-        values = [model(torch.from_numpy(prepared.inputs[block])).numpy() for block in blocks]
+        for block in own:
+            if len(block.rows):
+                packed = torch.from_numpy(prepared.inputs[block.rows]).to(where)
+                done.append(block.rows)
+                values.append(model(packed).cpu().numpy())
+    every = ranks.in_order(
+        torch.from_numpy(np.concatenate(done)), torch.from_numpy(np.concatenate(values))
+    )
     return Predictions(
         ids=np.array(prepared.ids)[rows],
         split=split,
         targets=np.asarray(prepared.targets[rows]),
-        values=np.concatenate(values),
+        values=every.numpy(),
         classes=prepared.schema.classes,
     )
 

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
+from pytorch_lightning.plugins.precision import MixedPrecision
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch import Tensor, nn
 
-from runforge import bundle, bundle_file, targets
-from runforge.datamodule import PackedData
+from runforge import bundle, bundle_file, checkpoints, ranks, targets
+from runforge.batch_norm import has_batch_norm, synchronise_batch_norm
+from runforge.blocks import checkpoint_activations
+from runforge.checkpoints import Checkpoints, WholeFile
+from runforge.datamodule import BatchOrder, BatchPlan, PackedData
+from runforge.devices import device_type
 from runforge.errors import ConfigError, Interrupted, TrainingError
 from runforge.history import HISTORY, History, HistoryRow
 from runforge.job import Job
@@ -27,9 +38,7 @@ from runforge.journal_logger import JournalLogger
 from runforge.learner import Learner
 from runforge.prepared import PreparedSet
 from runforge.progress import EpochLines
-from runforge.settings import Settings, TrainerSettings, plain
-from runforge.tracking.model_record import record_model
-from runforge.tracking.run import Run
+from runforge.settings import MachineSettings, Settings, plain
 
 EXAMPLES = 4
 """Packed samples that MLflow keeps with a model as the example of its input."""
@@ -38,8 +47,9 @@ EXAMPLES = 4
 def run(job: Job) -> dict[str, str]:
     """Trains as the job's configuration says and writes the bundle to `job.model`.
 
-    Returns what is to be noted as tags of the run. Raises `ConfigError` where parts do not fit
-    one another or the data, `TrainingError` where no usable model comes out.
+    Every rank of a group does its part; rank 0 writes. Goes on from the run's newest checkpoint,
+    where there is one. Returns what is to be noted as tags of the run. Raises `ConfigError` where
+    parts do not fit one another or the data, `TrainingError` where no usable model comes out.
     """
     settings = Settings.model_validate(job.configuration)
     prepared = PreparedSet.open(Path(job.prepared))
@@ -47,13 +57,15 @@ def run(job: Job) -> dict[str, str]:
         parts = _build(job, settings, prepared)
         with _mistakes_of_the_user():
             trainer = _trainer(job, settings)
-        with _mistakes_of_the_user(trainer), _signals():
-            trainer.fit(parts.learner, parts.data)
+        with _mistakes_of_the_user():
+            _fit(trainer, parts, ranks.tell_all(checkpoints.newest(job.checkpoints)))
         if trainer.global_step == 0:
             raise TrainingError("training did no step: the training split gave no batch")
         tags = {**parts.tags, **_keep(trainer, parts.learner)}
-        _write(job, settings, prepared, parts.learner)
-        _record(job, settings, prepared)
+        weights = checkpoints.full_weights(parts.learner.network)
+        if ranks.is_first():
+            _write(job, settings, prepared, weights)
+            _record(job, settings, prepared)
     return tags
 
 
@@ -70,31 +82,59 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
     if settings.machine.threads is not None:
         torch.set_num_threads(settings.machine.threads)
     task = targets.build(plain(settings.task), schema=schema)
-    network = bundle.build_network(plain(settings.network), task, schema)
-    tags = _initialise(network, job.initial_bundle)
-    if settings.trainer.compile:
-        network.compile()
     augmentation = targets.build(plain(settings.augmentation))
+    data = _data(settings, prepared, augmentation.draw_count)
+    network = bundle.build_network(plain(settings.network), task, schema)
+    tags = _initialise(network, job.initial_bundle) if ranks.is_first() else {}
+    for tensor in network.state_dict().values():
+        ranks.take_from_first(tensor)
     learner = Learner(
-        network=network,
+        network=_shared_out(network, settings, data.train_order()),
         task=task,
         augmentation=augmentation,
         optimizer=plain(settings.optimizer),
         schedule=targets.build(plain(settings.schedule)),
         schema=schema,
     )
-    data = PackedData(
-        prepared,
-        batch_size=settings.data.batch_size,
-        seed=settings.seed,
-        draw_count=augmentation.draw_count,
-        steps_per_epoch=settings.trainer.steps_per_epoch,
-        workers=settings.machine.workers,
-    )
+    if settings.trainer.compile:
+        network.compile()
     return _Parts(learner, data, tags)
 
 
-def _initialise(network: torch.nn.Module, folder: str | None) -> dict[str, str]:
+def _data(settings: Settings, prepared: PreparedSet, draw_count: int) -> PackedData:
+    trainer = settings.trainer
+    plan = BatchPlan(
+        batch_size=settings.data.batch_size,
+        seed=settings.seed,
+        steps_per_epoch=trainer.steps_per_epoch,
+        accumulate=trainer.accumulate,
+    )
+    return PackedData(
+        prepared,
+        plan,
+        draw_count=draw_count,
+        workers=settings.machine.workers,
+        validation_limit=trainer.validation_steps,
+        ranks=ranks.here(),
+    )
+
+
+def _shared_out(network: nn.Module, settings: Settings, order: BatchOrder) -> nn.Module:
+    """The network, ready to see a part of each batch; raises `ConfigError` where it can't."""
+    shared = ranks.count() > 1 and has_batch_norm(network)
+    if shared and settings.trainer.sync_batch_norm:
+        network = synchronise_batch_norm(network, device_type(settings.machine))
+    elif shared and order.smallest < 2 * ranks.count():
+        what = f"a batch of {order.smallest} samples is too small for batch norm on each device"
+        raise ConfigError(
+            what, where="trainer.sync_batch_norm", mend="set it to true, or change data.batch_size"
+        )
+    if settings.machine.activation_checkpointing:
+        checkpoint_activations(network)
+    return network
+
+
+def _initialise(network: nn.Module, folder: str | None) -> dict[str, str]:
     if folder is None:
         return {}
     done = bundle.initialise_from(network, Path(folder))
@@ -105,39 +145,64 @@ def _initialise(network: torch.nn.Module, folder: str | None) -> dict[str, str]:
 
 
 def _trainer(job: Job, settings: Settings) -> pl.Trainer:
-    chosen = settings.trainer
-    bar = sys.stderr.isatty() and not job.quiet
+    chosen, machine = settings.trainer, settings.machine
+    bar = sys.stderr.isatty() and not job.quiet and ranks.is_first()
     return pl.Trainer(
-        accelerator=settings.machine.accelerator,
-        devices=settings.machine.devices,
-        precision=chosen.precision,
+        accelerator=device_type(machine),
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        num_nodes=machine.nodes,
+        strategy=_strategy(machine),
+        plugins=_plugins(settings),
         max_epochs=chosen.max_epochs,
-        limit_val_batches=chosen.validation_steps,
         accumulate_grad_batches=chosen.accumulate,
         gradient_clip_val=chosen.gradient_clip_norm,
         deterministic=chosen.deterministic,
         log_every_n_steps=chosen.log_every_steps,
         logger=JournalLogger(job.journal, name=job.run_name, run_id=job.run_id),
-        callbacks=[*_callbacks(job, chosen), *_progress(bar, job.quiet)],
+        callbacks=[*_callbacks(job, settings), *_progress(bar, job.quiet or not ranks.is_first())],
         default_root_dir=job.run_folder,
         enable_progress_bar=bar,
         enable_model_summary=False,
-        enable_checkpointing=chosen.keep == "best",
+        enable_checkpointing=True,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
 
 
-def _callbacks(job: Job, chosen: TrainerSettings) -> Iterator[Callback]:
-    if chosen.keep == "best":
-        yield ModelCheckpoint(
-            Path(job.run_folder) / "checkpoints",
-            filename="best",
-            monitor=chosen.monitor,
-            mode=chosen.monitor_mode,
-            save_weights_only=True,
-            enable_version_counter=False,
-        )
+def _strategy(machine: MachineSettings) -> Strategy | str:
+    """How weights and gradients are shared; the process group is there already."""
+    count = ranks.count()
+    if machine.strategy == "fsdp":
+        return ModelParallelStrategy(data_parallel_size=count, tensor_parallel_size=1)
+    if count == 1:
+        return "auto"
+    # Buffers are the learner's business. With more than two ranks the sums of gradients depend on
+    # how torch groups them, which it changes after the first step of every start unless it looks
+    # for unused parameters: a restart would then not give the same weights.
+    return DDPStrategy(forward_sync_buffers=False, find_unused_parameters=count > 2)
+
+
+def _plugins(settings: Settings) -> list[Any]:
+    """Said outright: Lightning guesses wrongly under SLURM, and knows no fp16 on the CPU."""
+    grouped = "LOCAL_RANK" in os.environ
+    found: list[Any] = [TorchElasticEnvironment() if grouped else LightningEnvironment()]
+    precision = settings.trainer.precision
+    if precision != "32-true":
+        device = device_type(settings.machine)
+        scaler = torch.amp.GradScaler(device) if precision == "16-mixed" else None
+        found.append(MixedPrecision(precision, device, scaler))
+    return found if settings.machine.strategy == "fsdp" else [*found, WholeFile()]
+
+
+def _callbacks(job: Job, settings: Settings) -> Iterator[Callback]:
+    chosen, machine = settings.trainer, settings.machine
+    yield Checkpoints(
+        job.checkpoints,
+        monitor=chosen.monitor if chosen.keep == "best" else None,
+        mode=chosen.monitor_mode,
+        interval_s=machine.checkpoint_interval_s if "LOCAL_RANK" in os.environ else None,
+    )
+    yield OwnSignals()
     if chosen.patience is not None:
         yield EarlyStopping(chosen.monitor, mode=chosen.monitor_mode, patience=chosen.patience)
 
@@ -149,50 +214,60 @@ def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
         yield EpochLines()
 
 
+class OwnSignals(Callback):
+    """Takes the signals from Lightning: its handler talks to the other ranks, who may be dead."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After Lightning has set its handlers, before the first step."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def _fit(trainer: pl.Trainer, parts: _Parts, checkpoint: Path | None) -> None:
+    # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    try:
+        trainer.fit(parts.learner, parts.data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as error:
+        # Lightning ends the process itself.
+        raise Interrupted(signal.SIGINT) from error
+
+
 @contextmanager
-def _mistakes_of_the_user(trainer: pl.Trainer | None = None) -> Iterator[None]:
+def _mistakes_of_the_user() -> Iterator[None]:
     """Turns what Lightning says of its arguments into one line."""
     try:
         yield
     except MisconfigurationException as error:
         text = " ".join(str(error).split())
-        if trainer is None or "monitor" not in text:
-            raise ConfigError(text, where="machine or trainer", mend="mend the key") from error
-        mend = f"known: {', '.join(sorted(trainer.callback_metrics))}"
-        what = "nothing of that name is measured"
-        raise ConfigError(what, where="trainer.monitor", mend=mend) from error
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Lightning ends the process itself, after SIGTERM even with exit code 0."""
-    try:
-        yield
-    except SIGTERMException as error:
-        raise Interrupted(signal.SIGTERM) from error
-    except SystemExit as error:
-        raise Interrupted(signal.SIGINT) from error
+        raise ConfigError(text, where="machine or trainer", mend="mend the key") from error
 
 
 def _keep(trainer: pl.Trainer, learner: Learner) -> dict[str, str]:
     """Puts the weights that are handed on into the learner; returns which they are."""
-    callback = trainer.checkpoint_callback
+    kept = trainer.checkpoint_callback
+    assert isinstance(kept, Checkpoints)
     tags = {
         "runforge.epochs": str(trainer.current_epoch),
         "runforge.steps": str(trainer.global_step),
     }
-    if not isinstance(callback, ModelCheckpoint):
+    if kept.best_epoch < 0:
         return tags
-    kept = torch.load(callback.best_model_path, map_location="cpu", weights_only=True)
-    learner.load_state_dict(kept["state_dict"])
-    return {**tags, "runforge.kept_epoch": str(kept["epoch"])}
+    kept.load_best(learner)
+    return {**tags, "runforge.kept_epoch": str(kept.best_epoch)}
 
 
-def _write(job: Job, settings: Settings, prepared: PreparedSet, learner: Learner) -> None:
+def _write(
+    job: Job, settings: Settings, prepared: PreparedSet, weights: Mapping[str, Tensor]
+) -> None:
     folder = Path(job.model)
     bundle.write(
         folder,
-        network=learner.network,
+        weights=weights,
         network_node=plain(settings.network),
         task_node=plain(settings.task),
         schema=prepared.schema,
@@ -206,6 +281,10 @@ def _write(job: Job, settings: Settings, prepared: PreparedSet, learner: Learner
 
 def _record(job: Job, settings: Settings, prepared: PreparedSet) -> None:
     """The model as MLflow has it, from the bundle as it was written."""
+    # Imported here, by rank 0, when the training is done: MLflow takes seconds.
+    from runforge.tracking.model_record import record_model
+    from runforge.tracking.run import Run
+
     model = bundle.load(Path(job.model))
     run = Run.join(job.tracking_uri, job.run_id)
     record_model(run, model, prepared.inputs[:EXAMPLES].copy(), name=settings.title)
@@ -220,6 +299,9 @@ def _quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*across ranks is zero.*")
+        # Epoch figures are summed over all ranks before they are logged.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
         # Lightning's and torch's own business with one another: nothing a user could mend.
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")

@@ -1,4 +1,4 @@
-"""What a driver hands to its worker (`job.json`), and what comes back (`result.json`)."""
+"""What a driver hands to its workers (`job.json`), and what comes back (a `Result`)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class Job:
     configuration: dict[str, Any]
     run_id: str
     run_name: str
-    tracking_uri: str
     run_folder: str
     """Journal, checkpoints, job and result of this run; outlives the outputs."""
     prepared: str
     model: str
     """The bundle: written by `train`, read by `evaluate`."""
     evaluation: str
-    lineage: dict[str, Any]
+    tracking_uri: str = ""
+    """Empty on a node that does not record."""
+    lineage: dict[str, Any] = field(default_factory=dict)
     initial_bundle: str | None = None
     """The bundle whose weights training starts from."""
     quiet: bool = False
@@ -42,15 +43,28 @@ class Job:
         return Path(self.run_folder) / "job.json"
 
     @property
-    def result(self) -> Path:
-        """Where the worker says how it ended."""
-        return Path(self.run_folder) / "result.json"
+    def checkpoints(self) -> Path:
+        """What training goes on from after a restart, and the best weights so far."""
+        return Path(self.run_folder) / "checkpoints"
 
     def write(self) -> None:
-        """Writes `job.json` and clears away an earlier result."""
+        """Writes `job.json`; what an earlier job of this run noted as done is to be done again."""
         Path(self.run_folder).mkdir(parents=True, exist_ok=True)
-        self.result.unlink(missing_ok=True)
+        for step in self.steps:
+            self._note(step).unlink(missing_ok=True)
         self.file.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+    def done(self, step: Step) -> dict[str, str] | None:
+        """What a step noted when it was done; None where it is to be done."""
+        note = self._note(step)
+        return dict(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else None
+
+    def note_done(self, step: Step, tags: dict[str, str]) -> None:
+        """Says that a step is done: workers that are started again need not repeat it."""
+        _write_whole(self._note(step), tags)
+
+    def _note(self, step: Step) -> Path:
+        return Path(self.run_folder) / f"{step}-done.json"
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -67,14 +81,25 @@ class Result:
     cause: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     """What the steps noted about the run."""
+    final: bool = False
+    """Doing it again would end the same way."""
+    lost_contact: bool = False
+    """It failed only because another rank did not answer."""
+    trace: str = ""
+    """The traceback of a fault of ours."""
 
     def write(self, path: Path) -> None:
         """Writes whole or not at all: a worker that was killed leaves no result."""
-        beside = path.with_suffix(".partial")
-        beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        beside.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Result | None:
         """What the worker wrote; None where it ended without a word."""
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _write_whole(path: Path, values: dict[str, Any]) -> None:
+    beside = path.with_suffix(".partial")
+    beside.write_text(json.dumps(values), encoding="utf-8")
+    beside.replace(path)

@@ -12,7 +12,7 @@ import posixpath
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -97,11 +97,16 @@ class Journal:
 
 
 class JournalReader:
-    """The reading end; it remembers how far it has read."""
+    """The reading end; it remembers how far it has read.
+
+    A metric is read once for each step: what training logs again after it was started again from
+    a checkpoint is left out.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._last_steps: dict[str, int] = {}
 
     def read(self) -> list[Entry]:
         """The whole lines appended since the last call; none while there is no file.
@@ -115,9 +120,16 @@ class JournalReader:
             file.seek(self._offset)
             fresh = file.read()
         whole = fresh[: fresh.rfind(b"\n") + 1]
-        entries = [self._entry(line) for line in whole.splitlines()]
+        entries = [self._news(self._entry(line)) for line in whole.splitlines()]
         self._offset += len(whole)
-        return entries
+        return [entry for entry in entries if entry.metrics]
+
+    def _news(self, entry: Entry) -> Entry:
+        """The metrics of an entry that have not been read for its step or a later one."""
+        before = self._last_steps
+        news = {n: v for n, v in entry.metrics.items() if entry.step > before.get(n, -1)}
+        before.update(dict.fromkeys(news, entry.step))
+        return replace(entry, metrics=news)
 
     def _entry(self, line: bytes) -> Entry:
         try:

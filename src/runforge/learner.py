@@ -1,8 +1,8 @@
 """What Lightning trains: a network with its task, augmentation, optimiser and schedule.
 
-B samples in a batch. Logged once an epoch, from sums over the whole epoch: `train/loss`,
-`train/accuracy`, …, `validation/loss`, …; every `log_every_n_steps` steps: `train/step_loss` and
-`learning_rate`, under the number of optimiser steps done.
+B samples in this rank's part of a batch. Logged once an epoch, over the samples of all ranks:
+`train/loss`, `train/accuracy`, …, `validation/loss`, …; every `log_every_n_steps` steps:
+`train/step_loss` and `learning_rate`, under the number of optimiser steps done.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
-from torchmetrics import MetricCollection, SumMetric
+from torchmetrics import Metric, MetricCollection, SumMetric
 
-from runforge import targets
+from runforge import ranks, targets
+from runforge.blocks import shard
 from runforge.datamodule import Batch
+from runforge.dropout import replace_dropout
 from runforge.errors import ConfigError, TrainingError
 from runforge.input_layer import InputLayer
 from runforge.schedules import Schedule
@@ -48,38 +50,63 @@ class Learner(LightningModule):
         self.input_layer = InputLayer(schema)
         self.augmentation, self.network, self.task = augmentation, network, task
         self._optimizer, self._schedule = optimizer, schedule
-        self.train_figures, self.validation_figures = EpochFigures(task), EpochFigures(task)
-        self.watch = LossWatch()
+        self.train_figures = EpochFigures(task)
+        self.validation_figures = EpochFigures(task, every_rank_has_all=True)
+        self.validation_outputs = SplitOutputs()
+        self.watch, self.step_loss = LossWatch(), StepLoss()
+        self.dropout_keys = replace_dropout(network)
         self._logged_step = 0
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The loss of a batch: Σ wᵢ·lᵢ / Σ wᵢ over its samples."""
+        """This rank's share of the loss: Lightning's and DDP's divisions leave Σ wᵢ·lᵢ / Σ wᵢ.
+
+        Both sums are over all samples that the optimiser's step is taken on, on every rank and in
+        every accumulated batch: neither uneven parts nor an uneven last batch weigh too much.
+        """
         # The pixels' places and statistics need whole floats, under mixed precision too.
         with torch.autocast(self.device.type, enabled=False):
             inputs = self.input_layer.to_float(batch.inputs)
             inputs = self.input_layer.normalise(self.augmentation(inputs, batch.draws))
-        loss = self._loss(inputs, batch.targets, self.train_figures)
+        self.dropout_keys.set(batch.keys)
+        outputs = self.network(inputs).float()
+        weights = self.task.sample_weights(batch.targets)
+        losses = weights * self.task.losses(outputs, batch.targets)
+        loss: Tensor = losses.sum() / self.task.sample_weights(batch.window_targets).sum()
+        with torch.no_grad():
+            predictions = self.task.predictions(outputs)
+            self.train_figures.update(losses, weights, predictions, batch.targets)
+            self.step_loss.add(loss)
         self.watch.note(loss, self.global_step)
         if loss.device.type == "cpu":
             self._check_finite()
-        return loss
+        return loss * (ranks.count() * self.trainer.accumulate_grad_batches)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Takes a batch into the figures of the validation split."""
+        """Keeps what the network says of a batch of the validation split."""
         with torch.autocast(self.device.type, enabled=False):
             inputs = self.input_layer(batch.inputs)
-        self._loss(inputs, batch.targets, self.validation_figures)
+        outputs = self.network(inputs).float()
+        losses = self.task.losses(outputs, batch.targets)
+        predictions = self.task.predictions(outputs)
+        self.validation_outputs.add(batch.rows, losses, predictions, batch.targets)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Logs the step: straight to the loggers, as `self.log` would cost half a small step."""
         step = self.global_step
-        if step == self._logged_step or step % self._log_every() != 0:
+        if step == self._logged_step:
             return
         self._logged_step = step
+        loss = self.step_loss.take()
+        if step % self._log_every() != 0:
+            return
         self._check_finite()
-        values = {"train/step_loss": float(outputs["loss"]), "learning_rate": self._rate}
+        values = {"train/step_loss": float(ranks.add_up(loss)), "learning_rate": self._rate}
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
+
+    def on_train_start(self) -> None:
+        """What was done before a restart is logged already."""
+        self._logged_step = self.global_step
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Keeps the learning rate of the step: it has changed when the step is logged."""
@@ -88,6 +115,9 @@ class Learner(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Before any weights of this epoch can be kept."""
         self._check_finite()
+        # Without synchronised batch norm, each rank has running statistics of its own.
+        for buffer in self.network.buffers():
+            ranks.take_from_first(buffer)
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's figures of the training split."""
@@ -95,10 +125,34 @@ class Learner(LightningModule):
         self._log_epoch("train", self.train_figures)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the epoch's figures of the validation split."""
+        """Logs the figures of the validation split, from its samples in the order of the data.
+
+        So they are the same however many ranks there are: nothing is padded, no mean is averaged.
+        """
+        losses, predictions, targets = self.validation_outputs.take()
+        weights = self.task.sample_weights(targets)
+        self.validation_figures.update(weights * losses, weights, predictions, targets)
         loss = self._log_epoch("validation", self.validation_figures)
         if not math.isfinite(loss):
             raise TrainingError(self._diverged("validation loss", loss, self.global_step))
+
+    def configure_model(self) -> None:
+        """Shares the weights out among the ranks, where the strategy asks for it."""
+        if self.device_mesh is not None:
+            shard(self.network, self.device_mesh["data_parallel"])
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips by the norm of the whole gradient, over all ranks, however it is shared out.
+
+        Lightning's own way refuses a fused optimiser under bf16 too, where nothing is scaled.
+        """
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule's factor on its learning rate at each of its steps."""
@@ -114,15 +168,6 @@ class Learner(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-    def _loss(self, inputs: Tensor, targets: Tensor, figures: EpochFigures) -> Tensor:
-        outputs = self.network(inputs).float()
-        weights = self.task.sample_weights(targets)
-        weight = weights.sum()
-        loss: Tensor = (weights * self.task.losses(outputs, targets)).sum() / weight
-        with torch.no_grad():
-            figures.update(loss, weight, self.task.predictions(outputs), targets)
-        return loss
 
     def _log_every(self) -> int:
         return int(getattr(self.trainer, "log_every_n_steps", 0)) or 1
@@ -145,21 +190,28 @@ class Learner(LightningModule):
 
 
 class EpochFigures(nn.Module):
-    """The loss and the task's metrics over an epoch, kept on the device."""
+    """The loss and the task's metrics over an epoch, kept on the device.
 
-    def __init__(self, task: Task) -> None:
+    `compute` adds up what the ranks have, unless every rank has all of it.
+    """
+
+    def __init__(self, task: Task, *, every_rank_has_all: bool = False) -> None:
         super().__init__()
         # Two sums: MeanMetric leaves the weights out where it does not look for NaN, and looking
         # waits for the device. A loss that is no number is told by the learner.
         self.loss_sum = SumMetric(nan_strategy="disable")
         self.weight_sum = SumMetric(nan_strategy="disable")
         self.metrics: MetricCollection = task.training_metrics()
+        for metric in self.modules():
+            if isinstance(metric, Metric):
+                metric.sync_on_compute = not every_rank_has_all
 
-    def update(self, loss: Tensor, weight: Tensor, predictions: Tensor, targets: Tensor) -> None:
-        """Takes in a batch with its mean loss and the weight of its samples."""
-        self.loss_sum.update(loss * weight)
-        self.weight_sum.update(weight)
-        self.metrics.update(predictions, targets)
+    def update(self, losses: Tensor, weights: Tensor, predictions: Tensor, targets: Tensor) -> None:
+        """Takes in samples: their weighted losses [B], weights [B], predictions [B, C], targets."""
+        self.loss_sum.update(losses.sum())
+        self.weight_sum.update(weights.sum())
+        if len(targets):
+            self.metrics.update(predictions, targets)
 
     def compute(self) -> dict[str, float]:
         """The figures since the last call; one that has no value is absent."""
@@ -168,6 +220,43 @@ class EpochFigures(nn.Module):
         for metric in (self.loss_sum, self.weight_sum, self.metrics):
             metric.reset()
         return {"loss": loss} | {n: v for n, v in values.items() if not math.isnan(v)}
+
+
+class SplitOutputs:
+    """What the network said of a split's samples, until all of them are there."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tensor, ...]] = []
+
+    def add(self, rows: Tensor, losses: Tensor, predictions: Tensor, targets: Tensor) -> None:
+        """Takes in a block of this rank's: rows of the data [B], losses [B], …"""
+        self._parts.append((rows, losses, predictions, targets))
+
+    def take(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses [N], predictions [N, C] and targets [N] of all ranks, in the order of the data."""
+        rows, *values = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
+        self._parts.clear()
+        losses, predictions, targets = (ranks.in_order(rows, each) for each in values)
+        return losses, predictions, targets
+
+
+class StepLoss(nn.Module):
+    """This rank's share of the loss that the optimiser's next step is taken on."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()), persistent=False)
+
+    def add(self, loss: Tensor) -> None:
+        """Takes in a batch of the step."""
+        self.value = self.value + loss
+
+    def take(self) -> Tensor:
+        """The share; the next step begins at 0."""
+        taken, self.value = self.value, torch.zeros_like(self.value)
+        return taken
 
 
 class LossWatch(nn.Module):

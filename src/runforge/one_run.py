@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runforge import lineage, places, preparation
+from runforge.bundle_file import Bundle
 from runforge.config import Composed
-from runforge.driver import signals_as_errors, true_status, work
-from runforge.errors import RunforgeError
+from runforge.driver import assist, signals_as_errors, true_status, work
+from runforge.errors import RunforgeError, StoreError
 from runforge.job import Job, Step
+from runforge.launch import Launched
 from runforge.recording import record_bundle, record_data, record_evaluation, record_start
 from runforge.tracking.find import download_bundle, find_run
 from runforge.tracking.run import Run
@@ -35,7 +38,7 @@ class Plan:
     quiet: bool = False
 
 
-def execute(plan: Plan) -> str:
+def execute(plan: Plan, launched: Launched) -> str:
     """Prepares, trains, evaluates and records; returns the run's id.
 
     A mistake in the data is told before there is a run, except for a trial of a sweep, which is
@@ -45,7 +48,7 @@ def execute(plan: Plan) -> str:
     store = open_store(plan.project, settings.experiment_name)
     try:
         initial = initial_bundle(store, plan.project, settings.init_from)
-        prepared = plan.prepared or preparation.shared_set(plan.project, settings, quiet=plan.quiet)
+        prepared = _prepared(plan)
     except RunforgeError as error:
         if plan.parent:
             Run.start(store, plan.name, {}, parent=plan.parent).end("FAILED", str(error))
@@ -55,11 +58,47 @@ def execute(plan: Plan) -> str:
     with signals_as_errors(), true_status(run):
         record_start(run, plan.composed.values, origin)
         record_data(run, settings, prepared)
-        job = _job(plan, run, store, prepared, origin, initial)
-        work(job, run)
+        job = replace(
+            _job(plan, run.run_id, prepared),
+            tracking_uri=store.uri,
+            lineage=origin.to_dict(),
+            initial_bundle=initial,
+        )
+        work(job, run, launched)
         record_bundle(run, Path(job.model))
         if "evaluate" in plan.steps:
             record_evaluation(run, Path(job.evaluation), settings.evaluation.split)
+    return run.run_id
+
+
+def execute_part(plan: Plan, launched: Launched) -> None:
+    """Does this node's part of a run that node 0 records; nothing is recorded here."""
+    with signals_as_errors():
+        name = f"node-{launched.order.node_rank}-{os.getpid()}"
+        assist(_job(plan, name, _prepared(plan)), launched)
+
+
+def evaluate_again(project: Path, composed: Composed, trained: Bundle, launched: Launched) -> str:
+    """Evaluates the pipeline's bundle in the run that trained it; returns the run's id."""
+    store = open_store(project, composed.settings.experiment_name)
+    run = _training_run(store, project, composed, trained.run_id)
+    with signals_as_errors(), true_status(run):
+        plan = Plan(
+            project,
+            composed,
+            composed.settings.title,
+            steps=("evaluate",),
+            prepared=places.prepared(project),
+            model=places.model(project),
+        )
+        job = replace(
+            _job(plan, run.run_id, places.prepared(project)),
+            evaluation=str(places.evaluation(project)),
+            tracking_uri=store.uri,
+            lineage=dict(trained.lineage),
+        )
+        work(job, run, launched)
+        record_evaluation(run, Path(job.evaluation), composed.settings.evaluation.split)
     return run.run_id
 
 
@@ -78,21 +117,33 @@ def initial_bundle(store: Store, project: Path, reference: str | None) -> str | 
     return str(download_bundle(store, found.run_id, destination))
 
 
-def _job(
-    plan: Plan, run: Run, store: Store, prepared: Path, origin: lineage.Lineage, initial: str | None
-) -> Job:
-    folder = places.run_folder(plan.project, run.run_id)
+def _training_run(store: Store, project: Path, composed: Composed, run_id: str) -> Run:
+    """The run that trained; a new one where this store does not know it, as after a clone."""
+    try:
+        return Run.resume(store, find_run(store, run_id).run_id)
+    except StoreError:
+        print(f"evaluate: run {run_id} is not in this store; recording a new one", file=sys.stderr)
+    started = Run.start(store, composed.settings.title, {"runforge.trained_by": run_id})
+    origin = lineage.collect(project, data_root=composed.settings.data.root, command=command_line())
+    record_start(started, composed.values, origin)
+    return started
+
+
+def _prepared(plan: Plan) -> Path:
+    settings = plan.composed.settings
+    return plan.prepared or preparation.shared_set(plan.project, settings, quiet=plan.quiet)
+
+
+def _job(plan: Plan, run_id: str, prepared: Path) -> Job:
+    folder = places.run_folder(plan.project, run_id)
     return Job(
         steps=plan.steps,
         configuration=plan.composed.values,
-        run_id=run.run_id,
+        run_id=run_id,
         run_name=plan.name,
-        tracking_uri=store.uri,
         run_folder=str(folder),
         prepared=str(prepared),
         model=str(plan.model or folder / "model"),
         evaluation=str(folder / "evaluation"),
-        lineage=origin.to_dict(),
-        initial_bundle=initial,
         quiet=plan.quiet,
     )

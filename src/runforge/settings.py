@@ -79,6 +79,7 @@ class TrainerSettings(Part):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     gradient_clip_norm: Annotated[float, Gt(0)] | None
     accumulate: Count
+    sync_batch_norm: bool
     compile: bool
     deterministic: bool
     log_every_steps: Count
@@ -101,7 +102,15 @@ class MachineSettings(Part):
     """Where it runs; nothing here may change a result."""
 
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: Annotated[int, Ge(1), Le(1)]
+    devices: Count | Literal["auto"]
+    """Of each node."""
+    nodes: Count
+    rendezvous: Annotated[str, Field(pattern=r"^\S+:\d+$")] | None
+    strategy: Literal["ddp", "fsdp"]
+    activation_checkpointing: bool
+    restarts: Annotated[int, Ge(0)]
+    checkpoint_interval_s: Annotated[float, Ge(0)]
+    timeout_s: Count
     workers: Annotated[int, Ge(0)]
     threads: Count | None
 

@@ -19,7 +19,8 @@ from runforge import config, lineage
 from runforge.config import Composed
 from runforge.driver import signals_as_errors, true_status
 from runforge.errors import ConfigError, Interrupted, RunforgeError
-from runforge.one_run import Plan, command_line, execute
+from runforge.launch import launched, node_rank
+from runforge.one_run import Plan, command_line, execute, execute_part
 from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
@@ -39,6 +40,9 @@ def run(project: Path, overrides: Sequence[str]) -> None:
     # Composed here and not in the trial: Hydra can't compose while it runs a job.
     composed = {trial: config.compose(project, trial) for trial in trials}
     names = trial_names(trials)
+    if any(node_rank(one.settings.machine) for one in composed.values()):
+        _take_part(project, overrides, composed, names)
+        return
     store = open_store(project, _experiment_name(list(composed.values())))
     parent = Run.start(store, f"sweep {_varied(trials)}", {KIND: "sweep"})
     with signals_as_errors(), true_status(parent):
@@ -53,6 +57,20 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         recorded = _record(store, parent)
         print(parent.run_id)
         _tell(recorded)
+
+
+def _take_part(
+    project: Path,
+    overrides: Sequence[str],
+    composed: dict[tuple[str, ...], Composed],
+    names: dict[tuple[str, ...], str],
+) -> None:
+    """Does this node's part of every trial; node 0 records them."""
+
+    def trial(given: tuple[str, ...]) -> None:
+        _attempt(Plan(project, composed[given], names[given], quiet=True))
+
+    config.multirun(project, overrides, trial)
 
 
 def trial_names(trials: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -94,7 +112,11 @@ def _attempt(plan: Plan) -> None:
     """One trial; its failure is told and recorded, and the sweep goes on."""
     print(f"trial {plan.name}", file=sys.stderr)
     try:
-        execute(plan)
+        with launched(plan.composed.settings, *plan.steps) as started:
+            if started.order.node_rank:
+                execute_part(plan, started)
+            else:
+                execute(plan, started)
     except Interrupted:
         raise
     except RunforgeError as error:

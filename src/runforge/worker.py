@@ -1,7 +1,8 @@
-"""The worker: `python -m runforge.worker JOB.json` does the steps of one job.
+"""The worker: `python -m runforge.worker FOLDER` does a job, alone or as one of many.
 
-It ends with the exit code of its result, which it also writes beside the job with the one line
-of cause: a worker without a result was killed, whatever its exit code says.
+It imports what its steps need, waits until the driver has put the job into the folder, and ends
+with the exit code of its result, which it also writes there with the one line of cause: a worker
+without a result was killed, whatever its exit code says.
 """
 
 from __future__ import annotations
@@ -11,45 +12,74 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+from runforge import ranks
+from runforge.devices import device_type
 from runforge.errors import Interrupted, RunforgeError
-from runforge.job import Job, Result
+from runforge.fingerprint import compare_nodes
+from runforge.heartbeat import heartbeat
+from runforge.job import Job, Result, Step
+from runforge.launch import ATTEMPT, Order, await_job, die_with_parent, result_file
 
 STEPS = {"train": "runforge.fitting", "evaluate": "runforge.evaluating"}
-"""The module of each step, imported when it is due: evaluating needs nothing of training."""
+"""The module of each step: evaluating needs nothing of training."""
 
 
 def main(arguments: list[str]) -> int:
-    """Does the job in the file that the one argument names; returns the exit code."""
-    job = Job.read(Path(arguments[0]))
-    _set_threads(job)
-    result = _attempt(job)
-    result.write(job.result)
+    """Does the job that comes to the folder; returns the exit code."""
+    die_with_parent()
+    folder = Path(arguments[0])
+    order, attempt = Order.read(folder), int(os.environ.get(ATTEMPT, "0"))
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    result = _attempt(folder, order, attempt)
+    result.write(result_file(folder, rank, attempt))
     return result.exit_code
 
 
-def _attempt(job: Job) -> Result:
-    tags: dict[str, str] = {}
+def _attempt(folder: Path, order: Order, attempt: int) -> Result:
     try:
-        for step in job.steps:
-            tags.update(importlib.import_module(STEPS[step]).run(job))
+        return Result(0, tags=_work(folder, order, attempt))
     except RunforgeError as error:
-        return Result(error.exit_code, str(error))
+        return Result(error.exit_code, str(error), final=True)
     except KeyboardInterrupt:
         interrupted = Interrupted(signal.SIGINT)
         return Result(interrupted.exit_code, str(interrupted))
     except Exception as error:  # noqa: BLE001 - the border of the process: told, recorded, exit 1
-        traceback.print_exc()
-        return Result(1, " ".join(f"{type(error).__name__}: {error}".split()))
-    return Result(0, tags=tags)
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        lost, trace = ranks.is_lost_contact(error), traceback.format_exc()
+        final = not (lost or ranks.is_device_fault(error))
+        return Result(1, cause, final=final, lost_contact=lost, trace=trace)
 
 
-def _set_threads(job: Job) -> None:
-    """Before torch is imported: its thread pools read the environment once."""
-    threads = job.configuration["machine"]["threads"]
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+def _work(folder: Path, order: Order, attempt: int) -> dict[str, str]:
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(attempt)  # equal on all nodes, unlike torch's
+    place = ranks.take_place(order.node_rank)
+    modules = {step: importlib.import_module(STEPS[step]) for step in order.steps}
+    with ExitStack() as inside:
+        job = await_job(folder)
+        inside.enter_context(heartbeat(place.rank, attempt))
+        machine = order.machine
+        inside.enter_context(ranks.joined(place, attempt, device_type(machine), machine.timeout_s))
+        if machine.nodes > 1:
+            compare_nodes(job, order.node_rank)
+        tags: dict[str, str] = {}
+        for step in job.steps:
+            tags.update(_once(job, step, modules[step].run))
+    return tags
+
+
+def _once(job: Job, step: Step, run: Callable[[Job], dict[str, str]]) -> dict[str, str]:
+    """Does a step, unless an attempt that was lost later had done it."""
+    done = ranks.tell_all(job.done(step) if ranks.is_first() else None)
+    if done is not None:
+        return done
+    tags = run(job)
+    if ranks.is_first():
+        job.note_done(step, tags)
+    return tags
 
 
 if __name__ == "__main__":

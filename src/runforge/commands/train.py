@@ -6,6 +6,10 @@ import argparse
 import sys
 
 from runforge import config, places
+from runforge.job import Step
+from runforge.launch import launched
+
+STEPS: tuple[Step, ...] = ("train", "evaluate")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -17,11 +21,18 @@ def run(options: argparse.Namespace) -> None:
         sweep.run(project, options.overrides)
         return
     composed = config.compose(project, options.overrides)
-    # Imported only now: a mistaken override is told seconds earlier without MLflow.
-    from runforge.one_run import Plan, execute
+    with launched(composed.settings, *STEPS) as started:
+        # Imported only now: a mistaken override is told seconds earlier without MLflow, and the
+        # workers import torch meanwhile.
+        from runforge.one_run import Plan, execute, execute_part
+
+        plan = Plan(project, composed, composed.settings.title, STEPS)
+        if started.order.node_rank:
+            execute_part(plan, started)
+            return
+        run_id = execute(plan, started)
     from runforge.summary import print_figures
 
-    run_id = execute(Plan(project, composed, composed.settings.title))
     evaluation = places.run_folder(project, run_id) / "evaluation"
     print_figures(evaluation)
     print(f"report: {evaluation / 'report.html'}", file=sys.stderr)

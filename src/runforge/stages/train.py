@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from runforge import config, places
-from runforge.one_run import Plan, execute
+from runforge.launch import launched
 from runforge.prepared import PreparedSet
 
 
@@ -16,12 +16,19 @@ def run(_: argparse.Namespace) -> None:
     composed = config.read_params(project)
     prepared = places.prepared(project)
     PreparedSet.open(prepared)
-    plan = Plan(
-        project,
-        composed,
-        composed.settings.title,
-        steps=("train",),
-        prepared=prepared,
-        model=places.model(project),
-    )
-    print(f"train: run {execute(plan)}", file=sys.stderr)
+    with launched(composed.settings, "train") as started:
+        # Imported only now: the workers import torch while this imports MLflow.
+        from runforge.one_run import Plan, execute, execute_part
+
+        plan = Plan(
+            project,
+            composed,
+            composed.settings.title,
+            steps=("train",),
+            prepared=prepared,
+            model=places.model(project),
+        )
+        if started.order.node_rank:
+            execute_part(plan, started)
+            return
+        print(f"train: run {execute(plan, started)}", file=sys.stderr)

@@ -1,0 +1,41 @@
+"""What a machine has: which kind of device is used, and how many of them."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from runforge.errors import ConfigError
+from runforge.settings import MachineSettings
+
+
+def device_type(machine: MachineSettings) -> str:
+    """`cuda` or `cpu`; raises `ConfigError` where a GPU is asked for and there is none."""
+    available = torch.cuda.is_available()
+    if machine.accelerator == "gpu" and not available:
+        raise ConfigError("there is no GPU", where="machine.accelerator", mend="take machine=cpu")
+    return "cuda" if available and machine.accelerator != "cpu" else "cpu"
+
+
+def device(machine: MachineSettings) -> torch.device:
+    """The device of this process; of several processes each has its own."""
+    if device_type(machine) == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def device_count(machine: MachineSettings) -> int:
+    """The devices of this machine that take part: every GPU, or one CPU, for `auto`.
+
+    Raises `ConfigError` where more GPUs are asked for than there are. On the CPU a device is a
+    process, and any number will run.
+    """
+    on_gpu = device_type(machine) == "cuda"
+    there = torch.cuda.device_count() if on_gpu else 1
+    if machine.devices == "auto":
+        return there
+    if on_gpu and machine.devices > there:
+        what = f"{machine.devices} GPUs are asked for, and the machine has {there}"
+        raise ConfigError(what, where="machine.devices", mend="take fewer, or machine.devices=auto")
+    return machine.devices

@@ -1,0 +1,313 @@
+"""Checkpoints: the best weights, and going on as if nothing had happened."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from runforge import targets
+from runforge.checkpoints import Checkpoints, WholeFile, full_weights, newest
+from runforge.datamodule import BatchPlan, PackedData
+from runforge.errors import ConfigError
+from runforge.journal import JournalReader
+from runforge.journal_logger import JournalLogger
+from runforge.learner import Learner
+from runforge.prepared import PreparedSet
+from runforge.schedules import OneCycle
+from tests.made_sets import CNN, MULTICLASS, SGD, WARP, image_set
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytorch_lightning.utilities.warnings.PossibleUserWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
+]
+
+ADAM = {
+    "_target_": "torch.optim.adam.Adam",
+    **{"learning_rate": 0.02, "weight_decay": 0.0, "betas": [0.9, 0.999], "eps": 1e-8},
+}
+HURRY = {**SGD, "learning_rate": 3.0}
+"""A rate that makes the loss go up and down."""
+PREPARED = image_set([21, 13, 0])
+
+Weights = dict[str, Tensor]
+
+
+def learner_of(prepared: PreparedSet, optimizer: dict[str, Any]) -> Learner:
+    torch.manual_seed(0)
+    schema = prepared.schema
+    task = targets.build(MULTICLASS, schema=schema)
+    shapes = {"input_shape": schema.input_shape, "output_count": task.output_count(schema)}
+    return Learner(
+        network=targets.build({**CNN, "dropout": 0.3}, **shapes),
+        task=task,
+        augmentation=targets.build(WARP),
+        optimizer=optimizer,
+        schedule=OneCycle(warmup=0.3, start=0.04, final=0.001),
+        schema=schema,
+    )
+
+
+class Lost(Exception):
+    """As a process that dies."""
+
+
+class LostAt(Callback):
+    """Ends training in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any
+    ) -> None:
+        if (trainer.current_epoch, rest[-1]) == (self.epoch, 1):
+            raise Lost
+
+
+class Remembered(Callback):
+    """The weights at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self.weights: dict[int, Weights] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        self.weights[trainer.current_epoch] = copied(pl_module.network.state_dict())
+
+
+def copied(weights: Weights) -> Weights:
+    return {name: value.clone() for name, value in weights.items()}
+
+
+class Training:
+    """One attempt at a training in a run's folder."""
+
+    def __init__(  # noqa: PLR0913 - what tests vary
+        self,
+        folder: Path,
+        *callbacks: Callback,
+        monitor: str | None = "validation/loss",
+        mode: str = "min",
+        interval_s: float | None = 0,
+        optimizer: dict[str, Any] = ADAM,
+        prepared: PreparedSet = PREPARED,
+        accumulate: int = 1,
+        max_epochs: int = 4,
+    ) -> None:
+        self.folder, self.journal = folder / "checkpoints", folder / "journal.jsonl"
+        self.kept = Checkpoints(self.folder, monitor=monitor, mode=mode, interval_s=interval_s)
+        self.remembered = Remembered()
+        self.learner = learner_of(prepared, optimizer)
+        plan = BatchPlan(batch_size=6, seed=1, accumulate=accumulate)
+        count = self.learner.augmentation.draw_count
+        self.data = PackedData(prepared, plan, draw_count=count)
+        self.trainer = pl.Trainer(
+            accelerator="cpu",
+            logger=JournalLogger(self.journal, name="test", run_id="abc"),
+            callbacks=[self.kept, self.remembered, *callbacks],
+            plugins=[WholeFile()],
+            max_epochs=max_epochs,
+            accumulate_grad_batches=accumulate,
+            log_every_n_steps=1,
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+
+    def fit(self) -> Training:
+        """Begins, or goes on from the newest checkpoint."""
+        self.trainer.fit(self.learner, self.data, ckpt_path=newest(self.folder), weights_only=True)
+        return self
+
+    @property
+    def files(self) -> list[str]:
+        """The names in the folder of checkpoints."""
+        return sorted(path.name for path in self.folder.iterdir())
+
+    @property
+    def weights(self) -> Weights:
+        """Those of the network now."""
+        return copied(self.learner.network.state_dict())
+
+    def best(self) -> Weights:
+        """The weights that are handed on."""
+        self.kept.load_best(self.learner)
+        return full_weights(self.learner.network)
+
+    def history(self) -> dict[tuple[str, int], float]:
+        """What was logged, by name and step; what was logged later holds."""
+        entries = JournalReader(self.journal).read()
+        return {(n, e.step): v for e in entries for n, v in e.metrics.items()}
+
+    def values(self, name: str) -> list[float]:
+        """The history of one metric."""
+        return [value for (named, _), value in sorted(self.history().items()) if named == name]
+
+
+def assert_same(one: Weights, other: Weights) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def differ(one: Weights, other: Weights) -> bool:
+    return any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "best_of"),
+    [
+        ("validation/loss", "min", np.argmin),
+        ("validation/loss", "max", np.argmax),
+        ("validation/accuracy", "max", np.argmax),
+    ],
+)
+@pytest.mark.parametrize("interval_s", [None, 0])
+def test_the_best_weights_are_those_of_the_best_epoch(
+    tmp_path: Path, monitor: str, mode: str, best_of: Any, interval_s: float | None
+) -> None:
+    given: dict[str, Any] = {"monitor": monitor, "mode": mode, "interval_s": interval_s}
+    training = Training(tmp_path, optimizer=HURRY, max_epochs=7, **given).fit()
+    values = training.values(monitor)
+    assert len(values) == 7
+    # Of equal ones the first.
+    assert training.kept.best_epoch == best_of(values)
+    last = training.weights
+    best = training.best()
+    assert_same(best, training.remembered.weights[int(best_of(values))])
+    assert_same(last, training.remembered.weights[6])
+
+
+def test_the_cases_of_best_weights_tell_them_from_the_last(tmp_path: Path) -> None:
+    training = Training(tmp_path, optimizer=HURRY, max_epochs=7).fit()
+    assert 0 < training.kept.best_epoch < 6
+    assert differ(training.weights, training.best())
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("lost", [2, 3])
+def test_going_on_is_as_never_interrupted(tmp_path: Path, accumulate: int, lost: int) -> None:
+    """Four batches an epoch: with three to a step, the last step of each has one."""
+    whole = Training(tmp_path / "whole", accumulate=accumulate).fit()
+    with pytest.raises(Lost):
+        Training(tmp_path / "parts", LostAt(lost), accumulate=accumulate).fit()
+    second = Training(tmp_path / "parts", accumulate=accumulate)
+    torch.rand(17)
+    second.fit()
+    assert sorted(second.remembered.weights) == list(range(lost, 4))
+    assert second.trainer.global_step == whole.trainer.global_step
+    assert_same(second.weights, whole.weights)
+    assert second.history() == whole.history()
+    assert len(second.values("train/loss")) == len(second.values("validation/loss")) == 4
+    assert second.kept.best_epoch == whole.kept.best_epoch
+    assert_same(second.best(), whole.best())
+
+
+def test_the_best_epoch_may_lie_before_the_interruption(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"optimizer": HURRY, "max_epochs": 7}
+    whole = Training(tmp_path / "whole", **given).fit()
+    lost = whole.kept.best_epoch + 2
+    with pytest.raises(Lost):
+        Training(tmp_path / "parts", LostAt(lost), **given).fit()
+    second = Training(tmp_path / "parts", **given).fit()
+    assert whole.kept.best_epoch not in second.remembered.weights
+    assert second.kept.best_epoch == whole.kept.best_epoch
+    assert_same(second.best(), whole.best())
+
+
+def test_a_run_that_was_done_goes_on_to_nothing(tmp_path: Path) -> None:
+    """Lost between the last epoch and the bundle: the last epoch alone is done again."""
+    first = Training(tmp_path).fit()
+    second = Training(tmp_path).fit()
+    assert list(second.remembered.weights) == [3]
+    assert_same(second.weights, first.weights)
+    assert second.history() == first.history()
+
+
+def test_older_ones_are_cleared_away(tmp_path: Path) -> None:
+    training = Training(tmp_path, optimizer=HURRY, max_epochs=7).fit()
+    best = training.kept.best_epoch
+    assert training.files == [f"best-{best:06d}", "last-000006"]
+
+
+def test_one_to_go_back_to_keeps_its_best_weights(tmp_path: Path) -> None:
+    """A new best epoch may be lost again: until its own checkpoint is there, the old one stays."""
+    with pytest.raises(Lost):
+        # The loss falls at first: each epoch is the best so far.
+        training = Training(tmp_path, LostAt(2))
+        training.fit()
+    assert training.values("validation/loss")[1] < training.values("validation/loss")[0]
+    assert training.files == ["best-000001", "last-000002"]
+
+    class LostBeforeTheNext(Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
+            if trainer.current_epoch == 3:
+                raise Lost
+
+    # Lightning calls callbacks that keep checkpoints after all others.
+    again = Training(tmp_path, LostBeforeTheNext())
+    with pytest.raises(Lost):
+        again.fit()
+    assert again.kept.best_epoch == 2
+    assert again.files == ["best-000001", "best-000002", "last-000002"]
+    assert newest(again.folder) == again.folder / "last-000002"
+
+
+@pytest.mark.parametrize("interval_s", [None, 1000.0])
+def test_nothing_is_kept_before_its_time(tmp_path: Path, interval_s: float | None) -> None:
+    training = Training(tmp_path, interval_s=interval_s, max_epochs=2).fit()
+    assert newest(training.folder) is None
+    assert all(name.startswith("best-") for name in training.files)
+    if interval_s is None:
+        assert len(training.files) == 1
+
+
+def test_the_last_weights_need_no_monitor(tmp_path: Path) -> None:
+    training = Training(tmp_path, monitor=None, interval_s=None, max_epochs=2).fit()
+    assert training.kept.best_epoch == -1
+    assert not training.folder.exists()
+
+
+def test_a_monitor_that_is_not_measured(tmp_path: Path) -> None:
+    training = Training(tmp_path, monitor="validation/r2")
+    with pytest.raises(ConfigError) as caught:
+        training.fit()
+    line = str(caught.value)
+    assert line.startswith("trainer.monitor: nothing of that name is measured; known: train/acc")
+    assert "validation/loss" in line
+    assert list(training.remembered.weights) == [0]
+
+
+# Lightning's, of the list of no loaders.
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+def test_without_a_validation_split_it_has_no_loss(tmp_path: Path) -> None:
+    training = Training(tmp_path, prepared=image_set([12, 0, 0]))
+    with pytest.raises(ConfigError, match=r"trainer.monitor: .*known: .*train/loss"):
+        training.fit()
+
+
+def test_what_was_not_written_whole_is_not_gone_on_from(tmp_path: Path) -> None:
+    assert newest(tmp_path / "nothing") is None
+    for name in ("partial-last-000012", "best-000011"):
+        (tmp_path / name).touch()
+    assert newest(tmp_path) is None
+    for epoch in (2, 9, 10):
+        (tmp_path / f"last-{epoch:06d}").touch()
+    assert newest(tmp_path) == tmp_path / "last-000010"
+
+
+def test_what_a_lost_attempt_left_half_written_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("partial-last-000001", "partial-best-000000"):
+        (tmp_path / "checkpoints" / name).write_text("half")
+    training = Training(tmp_path).fit()
+    assert not [name for name in training.files if name.startswith("partial")]
+    assert math.isfinite(training.values("validation/loss")[-1])

@@ -1,0 +1,102 @@
+"""Jobs and results: what passes between a driver and its workers, as files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runforge.job import Job, Result
+
+
+def job_of(folder: Path, **changes: Any) -> Job:
+    paths = {"run_folder": "run", "prepared": "set", "model": "model", "evaluation": "evaluation"}
+    given: dict[str, Any] = {
+        **{"steps": ("train", "evaluate"), "configuration": {"seed": 1, "network": {"a": [1, 2]}}},
+        **{"run_id": "abc", "run_name": "digits"},
+        **{name: str(folder / path) for name, path in paths.items()},
+    }
+    return Job(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"steps": ("evaluate",), "tracking_uri": "sqlite:///store.db", "quiet": True},
+        {"lineage": {"commit": "1f", "dirty": False}, "initial_bundle": "/bundle"},
+    ],
+)
+def test_a_job_is_read_as_it_was_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+    job = job_of(tmp_path, **changes)
+    job.write()
+    assert job.file == tmp_path / "run" / "job.json"
+    assert Job.read(job.file) == job
+
+
+def test_a_step_is_done_once_it_is_noted(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    job.write()
+    assert job.done("train") is None and job.done("evaluate") is None
+    job.note_done("train", {"runforge.epochs": "3"})
+    assert job.done("train") == {"runforge.epochs": "3"}
+    assert job.done("evaluate") is None
+    # Another process that reads the job, as after a restart, sees the same.
+    assert Job.read(job.file).done("train") == {"runforge.epochs": "3"}
+    job.note_done("evaluate", {})
+    assert job.done("evaluate") == {}
+    job.note_done("train", {"runforge.epochs": "4"})
+    assert job.done("train") == {"runforge.epochs": "4"}
+
+
+def test_notes_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    job.write()
+    job.note_done("train", {"a": "b"})
+    with pytest.raises(TypeError):
+        job.note_done("train", {"a": object()})  # type: ignore[dict-item]
+    assert job.done("train") == {"a": "b"}
+
+
+def test_a_job_that_is_written_again_is_to_be_done_again(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    job.write()
+    job.note_done("train", {"a": "1"})
+    job.note_done("evaluate", {"b": "2"})
+    # As `dvc repro evaluate` does after a training: what trained stays trained.
+    job_of(tmp_path, steps=("evaluate",)).write()
+    assert job.done("train") == {"a": "1"} and job.done("evaluate") is None
+    job.write()
+    assert job.done("train") is None
+
+
+def test_files_of_a_run_lie_in_its_folder(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    assert job.journal == tmp_path / "run" / "journal.jsonl"
+    assert job.checkpoints == tmp_path / "run" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Result(0),
+        Result(0, tags={"runforge.epochs": "3", "runforge.kept_epoch": "1"}),
+        Result(2, "conf: a mistake; mend it", final=True),
+        Result(1, "RuntimeError: gloo", lost_contact=True, trace="Traceback\n  …\n"),
+    ],
+)
+def test_a_result_is_read_as_it_was_written(tmp_path: Path, result: Result) -> None:
+    path = tmp_path / "results" / "0-1.json"
+    assert Result.read(path) is None
+    result.write(path)
+    assert Result.read(path) == result
+    assert [p.name for p in path.parent.iterdir()] == ["0-1.json"]
+    assert json.loads(path.read_text())["exit_code"] == result.exit_code
+
+
+def test_a_result_half_written_is_none(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        Result(0, tags={"a": object()}).write(tmp_path / "0.json")  # type: ignore[dict-item]
+    assert Result.read(tmp_path / "0.json") is None
