@@ -1,4 +1,4 @@
-"""The agent: `python -m runforge.agent FOLDER` starts one worker for each device of this node.
+"""The agent starts one worker for each device of this node.
 
 torch's elastic agent does the rendezvous of the nodes, starts and ends the workers, and starts the
 group again when a rank is lost. What is ours: a mistake of the user's is no reason to start again,
@@ -23,6 +23,7 @@ from torch.distributed.elastic.multiprocessing import (
     SignalException,
     Std,
 )
+from torch.distributed.elastic.multiprocessing import api as multiprocessing
 from torch.distributed.elastic.rendezvous import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -35,8 +36,9 @@ from runforge.devices import device_count
 from runforge.errors import ConfigError, RunforgeError
 from runforge.heartbeat import hung, read_beats
 from runforge.job import Result
-from runforge.launch import ATTEMPT, PARENT, Order, die_with_parent, ended_by, result_file
+from runforge.launch import ATTEMPT, Order, die_with_parent, ended_by, result_file
 from runforge.settings import MachineSettings
+from runforge.warm import WarmRank
 
 STOP_S = 10
 """How long workers may take to end after they were told to."""
@@ -58,6 +60,12 @@ class Agent(LocalElasticAgent):
         self.restarts = 0
         self.lost: Result | None = None
         """Why the group had to be started again, or has ended."""
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        # The one place where torch makes a process; each would import torch anew.
+        multiprocessing.get_subprocess_handler = WarmRank  # type: ignore
+        workers: dict[int, Any] = super()._start_workers(worker_group)
+        return workers
 
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         super()._rendezvous(worker_group)
@@ -148,8 +156,7 @@ def main(arguments: list[str]) -> int:
 def _run(folder: Path, order: Order) -> Result:
     machine = order.machine
     workers = _worker_count(order)
-    os.environ[PARENT] = str(os.getpid())
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    os.environ["OMP_NUM_THREADS"] = str(machine.threads or _cores_for_each(workers))
     if machine.nodes == 1:
         # Names of this machine need not resolve, and nobody else is to join in.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -158,8 +165,8 @@ def _run(folder: Path, order: Order) -> Result:
         spec = WorkerSpec(
             role="rank",
             local_world_size=workers,
-            entrypoint=sys.executable,
-            args=("-m", "runforge.worker", str(folder)),
+            entrypoint="runforge.worker",
+            args=(str(folder),),
             rdzv_handler=handler,
             max_restarts=machine.restarts,
             monitor_interval=0.1,
@@ -202,6 +209,10 @@ def _worker_count(order: Order) -> int:
     return found
 
 
+def _cores_for_each(workers: int) -> int:
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
 def _rendezvous(order: Order) -> RendezvousParameters:
     machine = order.machine
     several = machine.nodes > 1
@@ -226,7 +237,3 @@ def _local_address(machine: MachineSettings) -> str | None:
 
 def _with_restarts(cause: str, restarts: int) -> str:
     return f"{cause} (after {restarts} restarts)" if restarts else cause
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -39,7 +39,11 @@ PARENT = "RUNFORGE_PARENT"
 """The variable that tells a process which one it must not outlive."""
 
 POLL_S = 0.02
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+
+
+STEP_MODULES = {"train": "runforge.fitting", "evaluate": "runforge.evaluating"}
+"""The module of each step: evaluating needs nothing of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Launched:
         self.folder = Path(tempfile.mkdtemp(prefix="runforge-"))
         order.write(self.folder)
         self._agent = order.needs_agent
-        module = "runforge.agent" if self._agent else "runforge.worker"
+        module = "runforge.node" if self._agent else "runforge.worker"
         # Results go to standard output; all that a worker says is progress.
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(self.folder)],
@@ -177,6 +181,12 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     _end_without_parent()  # it may have gone before the kernel was asked
+
+
+def name_process(name: str) -> None:
+    """The name that `ps -c` and `top` show, of 15 letters at most (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())
 
 
 def _end_without_parent() -> None:

@@ -16,22 +16,31 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
+
 from runforge import ranks
 from runforge.devices import device_type
 from runforge.errors import Interrupted, RunforgeError
 from runforge.fingerprint import compare_nodes
 from runforge.heartbeat import heartbeat
 from runforge.job import Job, Result, Step
-from runforge.launch import ATTEMPT, Order, await_job, die_with_parent, result_file
-
-STEPS = {"train": "runforge.fitting", "evaluate": "runforge.evaluating"}
-"""The module of each step: evaluating needs nothing of training."""
+from runforge.launch import (
+    ATTEMPT,
+    STEP_MODULES,
+    Order,
+    await_job,
+    die_with_parent,
+    name_process,
+    result_file,
+)
 
 
 def main(arguments: list[str]) -> int:
     """Does the job that comes to the folder; returns the exit code."""
     die_with_parent()
     folder = Path(arguments[0])
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # a fork has read an older one
     order, attempt = Order.read(folder), int(os.environ.get(ATTEMPT, "0"))
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     result = _attempt(folder, order, attempt)
@@ -57,7 +66,8 @@ def _attempt(folder: Path, order: Order, attempt: int) -> Result:
 def _work(folder: Path, order: Order, attempt: int) -> dict[str, str]:
     os.environ["TORCHELASTIC_RESTART_COUNT"] = str(attempt)  # equal on all nodes, unlike torch's
     place = ranks.take_place(order.node_rank)
-    modules = {step: importlib.import_module(STEPS[step]) for step in order.steps}
+    name_process(f"rank-{place.rank}")
+    modules = {step: importlib.import_module(STEP_MODULES[step]) for step in order.steps}
     with ExitStack() as inside:
         job = await_job(folder)
         inside.enter_context(heartbeat(place.rank, attempt))
