@@ -43,12 +43,13 @@ from tests.processes import together  # noqa: E402
 
 SIZES = (1, 2, 7, 1000, 1797)
 ALONE = ("machine=cpu", "trainer.log_every_steps=1")
-SMOOTH = ("data.batch_size=50", "optimizer.learning_rate=0.001")
+BATCH = "data.batch_size=50"
+SGD = ("optimizer=sgd", "optimizer.learning_rate=0.05", "optimizer.fused=false")
 CASES = {
-    "cnn, dropout, augmentation": (*SMOOTH, "network.dropout=0.3", "augmentation=digits"),
+    "cnn, dropout, augmentation": (BATCH, *SGD, "network.dropout=0.3", "augmentation=digits"),
     "mlp, 3 batches a step, clipped": (
-        *SMOOTH,
-        *("network=mlp", "trainer.accumulate=3", "trainer.gradient_clip_norm=0.5"),
+        *(BATCH, "optimizer.learning_rate=0.001", "network=mlp"),
+        *("trainer.accumulate=3", "trainer.gradient_clip_norm=0.5"),
     ),
 }
 

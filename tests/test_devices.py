@@ -139,6 +139,11 @@ def test_a_batch_too_small_for_batch_norm_on_each_device(folder: Path) -> None:
         train(folder, 2, *odd)
 
 
+def test_a_fused_sgd_can_not_be_sharded(folder: Path) -> None:
+    with pytest.raises(ProcessRaisedException, match=r"optimizer.fused: torch can't share out"):
+        train(folder, 2, "optimizer=sgd", "optimizer.fused=true", "machine.strategy=fsdp")
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -131,6 +131,21 @@ def test_an_edit_of_the_machine_reruns_nothing(copy: Project) -> None:
     assert ran(copy.run("dvc", "repro").stdout) == {"compose"}
 
 
+def test_the_pipeline_on_two_devices_gives_the_same_figures(copy: Project) -> None:
+    before = json.loads((copy.folder / "out/evaluation/metrics.json").read_text())
+    copy.edit("conf/machine/auto.yaml", "devices: 1", "devices: 2")
+    copy.edit("conf/machine/auto.yaml", "accelerator: auto", "accelerator: cpu")
+    assert ran(copy.run("dvc", "repro").stdout) == {"compose"}
+    copy.run("dvc", "repro", "--force", "--single-item", "train", "evaluate")
+    after = json.loads((copy.folder / "out/evaluation/metrics.json").read_text())
+    assert after.keys() == before.keys()
+    assert after["accuracy"] == before["accuracy"]
+    assert after["log_loss"] == pytest.approx(before["log_loss"], rel=1e-3)
+    newest, *_ = runs(copy)
+    assert newest.info.status == "FINISHED"
+    assert newest.data.tags["runforge.restarts"] == "0"
+
+
 def test_a_moved_data_root_is_taken_by_the_second_repro(copy: Project) -> None:
     shutil.copytree(copy.folder / "data", copy.folder / "other")
     copy.edit("conf/data/digits.yaml", "root: data", "root: other")

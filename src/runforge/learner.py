@@ -160,6 +160,10 @@ class Learner(LightningModule):
         if clips and self._optimizer.get("fused"):
             what = "a fused optimiser can't clip gradients under 16-mixed precision"
             raise ConfigError(what, where="optimizer.fused", mend="set it to false")
+        fused_sgd = self._optimizer.get("fused") and self._optimizer["_target_"].endswith(".SGD")
+        if fused_sgd and self.device_mesh is not None:
+            what = "torch can't share out a fused SGD's weights (machine.strategy=fsdp)"
+            raise ConfigError(what, where="optimizer.fused", mend="set it to false")
         optimizer = build_optimizer(self._optimizer, self.network.parameters())
         total = int(self.trainer.estimated_stepping_batches)
         schedule = self._schedule
