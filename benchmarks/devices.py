@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,15 @@ def fit(rank: int, count: int, job: Job) -> dict[str, str]:
     return fitting.run(job)
 
 
+def fit_rolled(rank: int, count: int, job: Job) -> dict[str, str]:
+    """A training whose batches hold the same samples in another order: sums round differently."""
+    from runforge import datamodule
+
+    whole = datamodule.BatchOrder._batch
+    datamodule.BatchOrder._batch = lambda self, step: np.roll(whole(self, step), 1)  # type: ignore
+    return fit(rank, count, job)
+
+
 def say(rank: int, count: int, model: Path, prepared: Path) -> list[np.ndarray]:
     """Predictions of the first so many samples."""
     from runforge import bundle
@@ -78,7 +86,7 @@ def prepare(folder: Path, *overrides: str) -> None:
     preparation.prepare(folder, settings, folder / "prepared", quiet=True)
 
 
-def train(folder: Path, count: int, *overrides: str) -> Job:
+def train(folder: Path, count: int, *overrides: str, how: Any = fit) -> Job:
     """A training shared by `count` processes."""
     composed = config.compose(ROOT, [*ALONE, f"machine.devices={count}", *overrides])
     store = open_store(folder, "devices")
@@ -97,7 +105,7 @@ def train(folder: Path, count: int, *overrides: str) -> Job:
         quiet=True,
     )
     job.write()
-    together(fit, count, place / "ranks", replace(job))
+    together(how, count, place / "ranks", job)
     return job
 
 
@@ -127,6 +135,8 @@ def exactness(quick: bool) -> Iterator[tuple[str, str, bool]]:
             length = f"trainer.max_epochs={three}" if three else epochs
             alone = train(folder, 1, *overrides, length)
             steps = len(losses(alone))
+            rolled = apart(alone, train(folder, 1, *overrides, length, how=fit_rolled))
+            yield f"{case}: control, 1 process", f"losses differ by {rolled:.1e}", True
             for count in (2, 3):
                 for strategy in ("ddp", "fsdp"):
                     how = f"machine.strategy={strategy}"
