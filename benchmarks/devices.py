@@ -32,15 +32,11 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
-from runforge import config, preparation  # noqa: E402
 from runforge.job import Job  # noqa: E402
-from runforge.sample_sets import write_sample_set  # noqa: E402
-from runforge.tracking.run import Run  # noqa: E402
-from runforge.tracking.store import open_store  # noqa: E402
-from tests.conftest import Project, clean_environment, make_project, thin_out  # noqa: E402
+from tests.conftest import Project, clean_environment  # noqa: E402
+from tests.jobs import SIZES, digits_project, fit, make_job, prepare_digits, say  # noqa: E402
 from tests.processes import together  # noqa: E402
 
-SIZES = (1, 2, 7, 1000, 1797)
 ALONE = ("machine=cpu", "trainer.log_every_steps=1")
 BATCH = "data.batch_size=50"
 SGD = ("optimizer=sgd", "optimizer.learning_rate=0.05", "optimizer.fused=false")
@@ -53,13 +49,6 @@ CASES = {
 }
 
 
-def fit(rank: int, count: int, job: Job) -> dict[str, str]:
-    """One rank's part of a training."""
-    from runforge import fitting
-
-    return fitting.run(job)
-
-
 def fit_rolled(rank: int, count: int, job: Job) -> dict[str, str]:
     """A training whose batches hold the same samples in another order: sums round differently."""
     from runforge import datamodule
@@ -69,43 +58,11 @@ def fit_rolled(rank: int, count: int, job: Job) -> dict[str, str]:
     return fit(rank, count, job)
 
 
-def say(rank: int, count: int, model: Path, prepared: Path) -> list[np.ndarray]:
-    """Predictions of the first so many samples."""
-    from runforge import bundle
-    from runforge.evaluating import predict
-    from runforge.prepared import PreparedSet
-
-    loaded, data = bundle.load(model), PreparedSet.open(prepared)
-    return [predict(loaded, data, np.arange(size), "test").values for size in SIZES]
-
-
-def prepare(folder: Path, *overrides: str) -> None:
-    """The digits, packed."""
-    write_sample_set("digits", folder / "data")
-    settings = config.compose(ROOT, list(overrides)).settings
-    preparation.prepare(folder, settings, folder / "prepared", quiet=True)
-
-
 def train(folder: Path, count: int, *overrides: str, how: Any = fit) -> Job:
     """A training shared by `count` processes."""
-    composed = config.compose(ROOT, [*ALONE, f"machine.devices={count}", *overrides])
-    store = open_store(folder, "devices")
-    run = Run.start(store, "devices", {})
-    place = folder / run.run_id
-    job = Job(
-        steps=("train",),
-        configuration=composed.values,
-        run_id=run.run_id,
-        run_name="devices",
-        tracking_uri=store.uri,
-        run_folder=str(place),
-        prepared=str(folder / "prepared"),
-        model=str(place / "model"),
-        evaluation="",
-        quiet=True,
-    )
+    job = make_job(folder, *ALONE, f"machine.devices={count}", *overrides)
     job.write()
-    together(how, count, place / "ranks", job)
+    together(how, count, Path(job.run_folder) / "ranks", job)
     return job
 
 
@@ -129,7 +86,7 @@ def exactness(quick: bool) -> Iterator[tuple[str, str, bool]]:
     epochs = f"trainer.max_epochs={2 if quick else 8}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder)
+        prepare_digits(folder)
         for case, overrides in CASES.items():
             three = "24" if "accumulate" in str(overrides) and not quick else None
             length = f"trainer.max_epochs={three}" if three else epochs
@@ -165,7 +122,7 @@ def throughput(quick: bool) -> Iterator[tuple[str, str, bool]]:
     length = ("trainer.max_epochs=1", f"trainer.steps_per_epoch={20 if quick else 40}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, *size)
+        prepare_digits(folder, *size)
         one, two = [], []
         for _ in range(1 if quick else 5):
             one.append(rate(train(folder, 1, *size, *length, "machine.threads=2")))
@@ -177,11 +134,9 @@ def throughput(quick: bool) -> Iterator[tuple[str, str, bool]]:
     yield "throughput, 2 processes : 1", f"{ratio:.3f}", ratio >= 0.9
 
 
-def digits_project(folder: Path) -> Project:
+def warm_project(folder: Path) -> Project:
     """A project with 300 digits, prepared, and its store made."""
-    project = make_project(folder / "project")
-    project.runforge("sample", "digits")
-    thin_out(project.folder / "data", 30)
+    project = digits_project(folder)
     project.runforge("train", *SHORT)
     return project
 
@@ -193,7 +148,7 @@ def start(quick: bool) -> Iterator[tuple[str, str, bool]]:
     """From the command to the first step done, on one process and on two, in turns."""
     times: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
-        project = digits_project(Path(name))
+        project = warm_project(Path(name))
         for _ in range(2 if quick else 7):
             for count, found in times.items():
                 found.append(_first_step_s(project, count))
@@ -218,7 +173,7 @@ def kills(quick: bool) -> Iterator[tuple[str, str, bool]]:
     chance = random.Random(0)
     trials, finished = 3 if quick else 20, 0
     with tempfile.TemporaryDirectory() as name:
-        project = digits_project(Path(name))
+        project = warm_project(Path(name))
         for _ in range(trials):
             finished += _survives(project, chance)
     yield f"a rank killed at {trials} random moments", f"{finished} finished", finished == trials
@@ -285,7 +240,7 @@ def _left(project: Project) -> list[str]:
 def at_once(quick: bool) -> Iterator[tuple[str, str, bool]]:
     """Three runs of two processes each, at the same time on the same machine."""
     with tempfile.TemporaryDirectory() as name:
-        project = digits_project(Path(name))
+        project = warm_project(Path(name))
         processes = [_started(project, *SHORT) for _ in range(3)]
         codes = [process.communicate(timeout=300) and process.returncode for process in processes]
         runs = _runs(project)[:3]

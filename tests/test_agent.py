@@ -19,7 +19,8 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from tests.conftest import Project, clean_environment, make_project, thin_out
+from tests.conftest import Project, clean_environment
+from tests.jobs import digits_project
 
 TWO = ("machine=cpu", "machine.devices=2", "evaluation.resamples=100")
 SHORT = ("trainer.max_epochs=2",)
@@ -28,10 +29,7 @@ SHORT = ("trainer.max_epochs=2",)
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a few digits; the tests of this file share its store."""
-    made = make_project(tmp_path_factory.mktemp("agent") / "project")
-    made.runforge("sample", "digits")
-    thin_out(made.folder / "data", 30)
-    return made
+    return digits_project(tmp_path_factory.mktemp("agent"))
 
 
 def newest(project: Project) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runforge import config
+from runforge.devices import device_count
 from runforge.errors import ConfigError
 from runforge.targets import resolve
 
@@ -210,3 +212,17 @@ def test_no_project(tmp_path: Path) -> None:
 
 def test_the_project_is_found_from_a_folder_in_it(project: Path) -> None:
     assert config.find_project(project / "conf" / "network") == project.resolve()
+
+
+def test_the_machine_of_the_page_on_scaling(project: Path) -> None:
+    page = (REPOSITORY / "docs" / "scaling.md").read_text()
+    found = re.search(r"`conf/machine/eight.yaml`:\n```yaml\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    (project / "conf" / "machine" / "eight.yaml").write_text(found[1])
+    machine = config.compose(project, ["machine=eight"]).settings.machine
+    assert (machine.accelerator, machine.devices, machine.strategy) == ("gpu", 8, "fsdp")
+
+
+def test_auto_is_one_process_on_the_cpu() -> None:
+    machine = config.compose(REPOSITORY, ["machine=cpu", "machine.devices=auto"]).settings.machine
+    assert device_count(machine) == 1

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runforge import bundle, config, fitting, preparation
+from runforge import bundle, fitting
 from runforge.errors import ConfigError, DataError, TrainingError
 from runforge.history import History
 from runforge.job import Job
-from runforge.sample_sets import write_sample_set
-from runforge.tracking.run import Run
-from runforge.tracking.store import open_store
-from tests.conftest import REPOSITORY, thin_out
+from tests.jobs import make_job, prepare_digits
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytorch_lightning.utilities.warnings.PossibleUserWarning"),
@@ -29,32 +26,14 @@ pytestmark = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a few digits prepared and a store."""
     made = tmp_path_factory.mktemp("fitting")
-    write_sample_set("digits", made / "data")
-    thin_out(made / "data", 30)
-    settings = config.compose(REPOSITORY, []).settings
-    preparation.prepare(made, settings, made / "prepared", quiet=True)
+    prepare_digits(made, each=30)
     return made
 
 
 def job_of(folder: Path, *overrides: str) -> Job:
     """A job of two epochs and a run that is waiting for it."""
     epochs = [] if any("max_epochs" in o for o in overrides) else ["trainer.max_epochs=2"]
-    composed = config.compose(REPOSITORY, [*epochs, *overrides])
-    store = open_store(folder, "fitting")
-    run = Run.start(store, "fitting", {})
-    return Job(
-        steps=("train",),
-        configuration=composed.values,
-        run_id=run.run_id,
-        run_name="fitting",
-        tracking_uri=store.uri,
-        run_folder=str(folder / run.run_id),
-        prepared=str(folder / "prepared"),
-        model=str(folder / run.run_id / "model"),
-        evaluation="",
-        lineage={},
-        quiet=True,
-    )
+    return make_job(folder, *epochs, *overrides)
 
 
 def weights(job: Job) -> dict[str, Any]:

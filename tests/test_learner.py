@@ -17,8 +17,9 @@ from torch.nn import functional
 
 from runforge import targets
 from runforge.datamodule import BatchPlan, PackedData
+from runforge.epoch import LossWatch
 from runforge.errors import ConfigError, TrainingError
-from runforge.learner import Learner, LossWatch, build_optimizer
+from runforge.learner import Learner, build_optimizer
 from runforge.prepared import PreparedSet
 from runforge.schedules import Constant, Cosine
 from tests.made_sets import (

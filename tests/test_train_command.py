@@ -16,7 +16,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
 
-from tests.conftest import Project, clean_environment, make_project, thin_out
+from tests.conftest import Project, clean_environment
+from tests.jobs import digits_project
 
 SHORT = ("trainer.max_epochs=2", "evaluation.resamples=100")
 
@@ -24,10 +25,7 @@ SHORT = ("trainer.max_epochs=2", "evaluation.resamples=100")
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a few digits; the tests of this file share its store."""
-    made = make_project(tmp_path_factory.mktemp("train") / "project")
-    made.runforge("sample", "digits")
-    thin_out(made.folder / "data", 30)
-    return made
+    return digits_project(tmp_path_factory.mktemp("train"))
 
 
 def client(project: Project) -> MlflowClient:

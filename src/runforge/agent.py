@@ -23,7 +23,7 @@ from torch.distributed.elastic.multiprocessing import (
     SignalException,
     Std,
 )
-from torch.distributed.elastic.multiprocessing import api as multiprocessing
+from torch.distributed.elastic.multiprocessing import api as elastic_processes
 from torch.distributed.elastic.rendezvous import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -32,13 +32,14 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
+from runforge.config_check import check_share
 from runforge.devices import device_count
 from runforge.errors import ConfigError, RunforgeError
 from runforge.heartbeat import hung, read_beats
 from runforge.job import Result
 from runforge.launch import ATTEMPT, Order, die_with_parent, ended_by, result_file
 from runforge.settings import MachineSettings
-from runforge.warm import WarmRank
+from runforge.warm import WarmRank, cores_for_each
 
 STOP_S = 10
 """How long workers may take to end after they were told to."""
@@ -63,7 +64,7 @@ class Agent(LocalElasticAgent):
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         # The one place where torch makes a process; each would import torch anew.
-        multiprocessing.get_subprocess_handler = WarmRank  # type: ignore
+        elastic_processes.get_subprocess_handler = WarmRank  # type: ignore
         workers: dict[int, Any] = super()._start_workers(worker_group)
         return workers
 
@@ -156,7 +157,7 @@ def main(arguments: list[str]) -> int:
 def _run(folder: Path, order: Order) -> Result:
     machine = order.machine
     workers = _worker_count(order)
-    os.environ["OMP_NUM_THREADS"] = str(machine.threads or _cores_for_each(workers))
+    os.environ["OMP_NUM_THREADS"] = str(machine.threads or cores_for_each(workers))
     if machine.nodes == 1:
         # Names of this machine need not resolve, and nobody else is to join in.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -202,15 +203,8 @@ def _watch(agent: Agent) -> Result:
 
 def _worker_count(order: Order) -> int:
     found = device_count(order.machine)
-    total = found * order.machine.nodes
-    if order.batch_size < total:
-        what = f"{order.batch_size} samples can't be shared by {total} devices"
-        raise ConfigError(what, where="data.batch_size", mend="enlarge it, or take fewer devices")
+    check_share(order.batch_size, found * order.machine.nodes)
     return found
-
-
-def _cores_for_each(workers: int) -> int:
-    return max(1, (os.cpu_count() or 1) // workers)
 
 
 def _rendezvous(order: Order) -> RendezvousParameters:

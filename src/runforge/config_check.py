@@ -74,10 +74,15 @@ def _check_machine(settings: Settings, origin: Origin) -> None:
         mend = "set it to HOST:PORT of the node with NODE_RANK=0"
         raise ConfigError(f"{machine.nodes} nodes have nowhere to meet", where=where, mend=mend)
     devices = 1 if machine.devices == "auto" else machine.devices
-    if batch_size < devices * machine.nodes:
-        what = f"{batch_size} samples can't be shared by {devices * machine.nodes} devices"
-        mend = "enlarge it, or take fewer devices"
-        raise ConfigError(what, where=f"{origin.of('data.batch_size')}: data.batch_size", mend=mend)
+    where = f"{origin.of('data.batch_size')}: data.batch_size"
+    check_share(batch_size, devices * machine.nodes, where)
+
+
+def check_share(batch_size: int, devices: int, where: str = "data.batch_size") -> None:
+    """Raises `ConfigError` where a global batch has not a sample for each device."""
+    if batch_size < devices:
+        what, mend = f"{batch_size} samples can't be shared by {devices} devices", "enlarge it"
+        raise ConfigError(what, where=where, mend=f"{mend}, or take fewer devices")
 
 
 def _check_node(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
+from runforge import ranks
 from runforge.errors import ConfigError
 from runforge.settings import MachineSettings
 
@@ -22,7 +21,7 @@ def device(machine: MachineSettings) -> torch.device:
     """The device of this process; of several processes each has its own."""
     if device_type(machine) == "cpu":
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", ranks.here().local_rank)
 
 
 def device_count(machine: MachineSettings) -> int:

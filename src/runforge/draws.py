@@ -35,6 +35,8 @@ def order(keys: Keys, *, seed: int, pass_number: int) -> NDArray[np.int64]:
 
 def uniform(keys: Keys, *, seed: int, pass_number: int, count: int) -> NDArray[np.float32]:
     """`count` numbers in [0, 1) for each sample [N, count]."""
+    if count == 0:
+        return np.empty((len(keys), 0), np.float32)
     mixed = _mixed(keys, _counter(seed, pass_number, AUGMENTATION_STREAM))
     steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN)
     bits = _mix(mixed[:, None] + steps)

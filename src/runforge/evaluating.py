@@ -43,9 +43,16 @@ def run(job: Job) -> dict[str, str]:
     model.to(device(settings.machine))
     _check_same_data(model, prepared)
     rows = prepared.rows(chosen.split)
-    predictions = predict(model, prepared, rows, chosen.split)
+    values = predict(model, prepared, rows)
     if not ranks.is_first():
         return {}
+    predictions = Predictions(
+        ids=np.array(prepared.ids)[rows],
+        split=chosen.split,
+        targets=np.asarray(prepared.targets[rows]),
+        values=values,
+        classes=prepared.schema.classes,
+    )
     figures = model.task.figures(predictions, resamples=chosen.resamples, seed=chosen.seed)
 
     def shown(index: int) -> Shown:
@@ -70,28 +77,18 @@ def run(job: Job) -> dict[str, str]:
     return {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
 
 
-def predict(model: Model, prepared: PreparedSet, rows: np.ndarray, split: str) -> Predictions:
-    """What the model says of the given rows of a prepared set, in their order, on every rank."""
-    place = ranks.here()
-    own = FixedOrder(rows, batch_size=BATCH_SIZE, ranks=place)
+def predict(model: Model, prepared: PreparedSet, rows: np.ndarray) -> np.ndarray:
+    """What the model says of the given rows of a prepared set [N, C], on every rank."""
     done, values = [rows[:0]], [np.empty((0, len(model.task.columns())), np.float32)]
     where = next(model.parameters()).device
     with torch.inference_mode():
-        for block in own:
+        for block in FixedOrder(rows, batch_size=BATCH_SIZE, ranks=ranks.here()):
             if len(block.rows):
                 packed = torch.from_numpy(prepared.inputs[block.rows]).to(where)
                 done.append(block.rows)
                 values.append(model(packed).cpu().numpy())
-    every = ranks.in_order(
-        torch.from_numpy(np.concatenate(done)), torch.from_numpy(np.concatenate(values))
-    )
-    return Predictions(
-        ids=np.array(prepared.ids)[rows],
-        split=split,
-        targets=np.asarray(prepared.targets[rows]),
-        values=every.numpy(),
-        classes=prepared.schema.classes,
-    )
+    own = torch.from_numpy(np.concatenate(done)), torch.from_numpy(np.concatenate(values))
+    return ranks.in_order(*own).numpy()
 
 
 def _check_same_data(model: Model, prepared: PreparedSet) -> None:

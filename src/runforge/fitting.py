@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
-from pytorch_lightning.plugins.precision import MixedPrecision
-from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import Tensor, nn
 
 from runforge import bundle, bundle_file, checkpoints, ranks, targets
 from runforge.batch_norm import has_batch_norm, synchronise_batch_norm
 from runforge.blocks import checkpoint_activations
-from runforge.checkpoints import Checkpoints, WholeFile
+from runforge.checkpoints import Checkpoints
 from runforge.datamodule import BatchOrder, BatchPlan, PackedData
 from runforge.devices import device_type
 from runforge.errors import ConfigError, Interrupted, TrainingError
 from runforge.history import HISTORY, History, HistoryRow
 from runforge.job import Job
 from runforge.journal import JournalReader
-from runforge.journal_logger import JournalLogger
 from runforge.learner import Learner
 from runforge.prepared import PreparedSet
-from runforge.progress import EpochLines
-from runforge.settings import MachineSettings, Settings, plain
+from runforge.settings import Settings, plain
+from runforge.trainer import build_trainer, quiet_lightning
 
 EXAMPLES = 4
 """Packed samples that MLflow keeps with a model as the example of its input."""
@@ -53,10 +41,10 @@ def run(job: Job) -> dict[str, str]:
     """
     settings = Settings.model_validate(job.configuration)
     prepared = PreparedSet.open(Path(job.prepared))
-    with _quiet_lightning():
+    with quiet_lightning():
         parts = _build(job, settings, prepared)
         with _mistakes_of_the_user():
-            trainer = _trainer(job, settings)
+            trainer = build_trainer(job, settings)
         with _mistakes_of_the_user():
             _fit(trainer, parts, ranks.tell_all(checkpoints.newest(job.checkpoints)))
         if trainer.global_step == 0:
@@ -79,8 +67,6 @@ class _Parts:
 def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
     schema = prepared.schema
     pl.seed_everything(settings.seed, verbose=False)
-    if settings.machine.threads is not None:
-        torch.set_num_threads(settings.machine.threads)
     task = targets.build(plain(settings.task), schema=schema)
     augmentation = targets.build(plain(settings.augmentation))
     data = _data(settings, prepared, augmentation.draw_count)
@@ -98,7 +84,15 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
     )
     if settings.trainer.compile:
         network.compile()
+    _tell_random(learner.dropout_keys.left)
     return _Parts(learner, data, tags)
+
+
+def _tell_random(left: tuple[str, ...]) -> None:
+    """Says where the promise ends that the number of devices does not matter."""
+    if left and ranks.count() > 1 and ranks.is_first():
+        names = ", ".join(left)
+        print(f"train: {names}: random for each device, not for each sample", file=sys.stderr)
 
 
 def _data(settings: Settings, prepared: PreparedSet, draw_count: int) -> PackedData:
@@ -144,92 +138,7 @@ def _initialise(network: nn.Module, folder: str | None) -> dict[str, str]:
     return {"runforge.init_from": origin, "runforge.init_left_random": new}
 
 
-def _trainer(job: Job, settings: Settings) -> pl.Trainer:
-    chosen, machine = settings.trainer, settings.machine
-    bar = sys.stderr.isatty() and not job.quiet and ranks.is_first()
-    return pl.Trainer(
-        accelerator=device_type(machine),
-        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-        num_nodes=machine.nodes,
-        strategy=_strategy(machine),
-        plugins=_plugins(settings),
-        max_epochs=chosen.max_epochs,
-        accumulate_grad_batches=chosen.accumulate,
-        gradient_clip_val=chosen.gradient_clip_norm,
-        deterministic=chosen.deterministic,
-        log_every_n_steps=chosen.log_every_steps,
-        logger=JournalLogger(job.journal, name=job.run_name, run_id=job.run_id),
-        callbacks=[*_callbacks(job, settings), *_progress(bar, job.quiet or not ranks.is_first())],
-        default_root_dir=job.run_folder,
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        enable_checkpointing=True,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-def _strategy(machine: MachineSettings) -> Strategy | str:
-    """How weights and gradients are shared; the process group is there already."""
-    count = ranks.count()
-    if machine.strategy == "fsdp":
-        return ModelParallelStrategy(data_parallel_size=count, tensor_parallel_size=1)
-    if count == 1:
-        return "auto"
-    # Buffers are the learner's business. With more than two ranks the sums of gradients depend on
-    # how torch groups them, which it changes after the first step of every start unless it looks
-    # for unused parameters: a restart would then not give the same weights.
-    return DDPStrategy(forward_sync_buffers=False, find_unused_parameters=count > 2)
-
-
-def _plugins(settings: Settings) -> list[Any]:
-    """Said outright: Lightning guesses wrongly under SLURM, and knows no fp16 on the CPU."""
-    grouped = "LOCAL_RANK" in os.environ
-    found: list[Any] = [TorchElasticEnvironment() if grouped else LightningEnvironment()]
-    precision = settings.trainer.precision
-    if precision != "32-true":
-        device = device_type(settings.machine)
-        scaler = torch.amp.GradScaler(device) if precision == "16-mixed" else None
-        found.append(MixedPrecision(precision, device, scaler))
-    return found if settings.machine.strategy == "fsdp" else [*found, WholeFile()]
-
-
-def _callbacks(job: Job, settings: Settings) -> Iterator[Callback]:
-    chosen, machine = settings.trainer, settings.machine
-    yield Checkpoints(
-        job.checkpoints,
-        monitor=chosen.monitor if chosen.keep == "best" else None,
-        mode=chosen.monitor_mode,
-        interval_s=machine.checkpoint_interval_s if "LOCAL_RANK" in os.environ else None,
-    )
-    yield OwnSignals()
-    if chosen.patience is not None:
-        yield EarlyStopping(chosen.monitor, mode=chosen.monitor_mode, patience=chosen.patience)
-
-
-def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
-    if bar:
-        yield RichProgressBar(console_kwargs={"stderr": True})
-    elif not quiet:
-        yield EpochLines()
-
-
-class OwnSignals(Callback):
-    """Takes the signals from Lightning: its handler talks to the other ranks, who may be dead."""
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After Lightning has set its handlers, before the first step."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number)
-
-
 def _fit(trainer: pl.Trainer, parts: _Parts, checkpoint: Path | None) -> None:
-    # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     try:
         trainer.fit(parts.learner, parts.data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as error:
@@ -239,9 +148,14 @@ def _fit(trainer: pl.Trainer, parts: _Parts, checkpoint: Path | None) -> None:
 
 @contextmanager
 def _mistakes_of_the_user() -> Iterator[None]:
-    """Turns what Lightning says of its arguments into one line."""
+    """Turns what Lightning and FSDP2 say of what they are given into one line."""
     try:
         yield
+    except NotImplementedError as error:
+        if "sharding strategy" not in str(error):
+            raise
+        mend = "take machine.strategy=ddp, or an optimiser that is not fused"
+        raise ConfigError(str(error), where="machine.strategy=fsdp", mend=mend) from error
     except MisconfigurationException as error:
         text = " ".join(str(error).split())
         raise ConfigError(text, where="machine or trainer", mend="mend the key") from error
@@ -288,21 +202,3 @@ def _record(job: Job, settings: Settings, prepared: PreparedSet) -> None:
     model = bundle.load(Path(job.model))
     run = Run.join(job.tracking_uri, job.run_id)
     record_model(run, model, prepared.inputs[:EXAMPLES].copy(), name=settings.title)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Leaves out what Lightning says to newcomers on every run."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # Packed arrays are read faster in the training process: measured, see docs/architecture.md.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*across ranks is zero.*")
-        # Epoch figures are summed over all ranks before they are logged.
-        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-        # Lightning's and torch's own business with one another: nothing a user could mend.
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
-        yield

@@ -20,6 +20,8 @@ from types import FrameType
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from runforge.ranks import in_group
+
 INTERVAL_S = 1.0
 SILENT_S = 5.0
 """A rank whose last word is so much older than the newest one's has stopped altogether."""
@@ -40,7 +42,7 @@ class Beat:
 @contextmanager
 def heartbeat(rank: int, attempt: int) -> Iterator[None]:
     """Tells what the main thread is at while inside; nothing in a process that is alone."""
-    if "MASTER_ADDR" not in os.environ or "LOCAL_RANK" not in os.environ:
+    if not in_group():
         yield
         return
     store = _store(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))

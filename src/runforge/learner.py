@@ -16,12 +16,12 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
-from torchmetrics import Metric, MetricCollection, SumMetric
 
 from runforge import ranks, targets
 from runforge.blocks import shard
 from runforge.datamodule import Batch
 from runforge.dropout import replace_dropout
+from runforge.epoch import EpochFigures, LossWatch, SplitOutputs, StepLoss
 from runforge.errors import ConfigError, TrainingError
 from runforge.input_layer import InputLayer
 from runforge.schedules import Schedule
@@ -160,10 +160,6 @@ class Learner(LightningModule):
         if clips and self._optimizer.get("fused"):
             what = "a fused optimiser can't clip gradients under 16-mixed precision"
             raise ConfigError(what, where="optimizer.fused", mend="set it to false")
-        fused_sgd = self._optimizer.get("fused") and self._optimizer["_target_"].endswith(".SGD")
-        if fused_sgd and self.device_mesh is not None:
-            what = "torch can't share out a fused SGD's weights (machine.strategy=fsdp)"
-            raise ConfigError(what, where="optimizer.fused", mend="set it to false")
         optimizer = build_optimizer(self._optimizer, self.network.parameters())
         total = int(self.trainer.estimated_stepping_batches)
         schedule = self._schedule
@@ -191,98 +187,6 @@ class Learner(LightningModule):
         rate = self._optimizer["learning_rate"]
         where = f"epoch {self.current_epoch}, step {step}"
         return f"the {name} became {loss} at {where}; lower optimizer.learning_rate={rate}"
-
-
-class EpochFigures(nn.Module):
-    """The loss and the task's metrics over an epoch, kept on the device.
-
-    `compute` adds up what the ranks have, unless every rank has all of it.
-    """
-
-    def __init__(self, task: Task, *, every_rank_has_all: bool = False) -> None:
-        super().__init__()
-        # Two sums: MeanMetric leaves the weights out where it does not look for NaN, and looking
-        # waits for the device. A loss that is no number is told by the learner.
-        self.loss_sum = SumMetric(nan_strategy="disable")
-        self.weight_sum = SumMetric(nan_strategy="disable")
-        self.metrics: MetricCollection = task.training_metrics()
-        for metric in self.modules():
-            if isinstance(metric, Metric):
-                metric.sync_on_compute = not every_rank_has_all
-
-    def update(self, losses: Tensor, weights: Tensor, predictions: Tensor, targets: Tensor) -> None:
-        """Takes in samples: their weighted losses [B], weights [B], predictions [B, C], targets."""
-        self.loss_sum.update(losses.sum())
-        self.weight_sum.update(weights.sum())
-        if len(targets):
-            self.metrics.update(predictions, targets)
-
-    def compute(self) -> dict[str, float]:
-        """The figures since the last call; one that has no value is absent."""
-        loss = float(self.loss_sum.compute() / self.weight_sum.compute())
-        values = {name: float(value) for name, value in self.metrics.compute().items()}
-        for metric in (self.loss_sum, self.weight_sum, self.metrics):
-            metric.reset()
-        return {"loss": loss} | {n: v for n, v in values.items() if not math.isnan(v)}
-
-
-class SplitOutputs:
-    """What the network said of a split's samples, until all of them are there."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Tensor, ...]] = []
-
-    def add(self, rows: Tensor, losses: Tensor, predictions: Tensor, targets: Tensor) -> None:
-        """Takes in a block of this rank's: rows of the data [B], losses [B], …"""
-        self._parts.append((rows, losses, predictions, targets))
-
-    def take(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses [N], predictions [N, C] and targets [N] of all ranks, in the order of the data."""
-        rows, *values = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
-        self._parts.clear()
-        losses, predictions, targets = (ranks.in_order(rows, each) for each in values)
-        return losses, predictions, targets
-
-
-class StepLoss(nn.Module):
-    """This rank's share of the loss that the optimiser's next step is taken on."""
-
-    value: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("value", torch.zeros(()), persistent=False)
-
-    def add(self, loss: Tensor) -> None:
-        """Takes in a batch of the step."""
-        self.value = self.value + loss
-
-    def take(self) -> Tensor:
-        """The share; the next step begins at 0."""
-        taken, self.value = self.value, torch.zeros_like(self.value)
-        return taken
-
-
-class LossWatch(nn.Module):
-    """Remembers the first loss that is no finite number, without waiting for the device."""
-
-    value: Tensor
-    step: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("value", torch.zeros(()), persistent=False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
-
-    def note(self, loss: Tensor, step: int) -> None:
-        """Takes in the loss of a step."""
-        first = self.value.isfinite() & ~loss.isfinite()
-        self.step = torch.where(first, step, self.step)
-        self.value = torch.where(self.value.isfinite(), loss.detach(), self.value)
-
-    def read(self) -> tuple[float, int]:
-        """The first such loss and its step; else the last loss."""
-        return self.value.item(), int(self.step.item())
 
 
 def build_optimizer(node: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:

@@ -38,8 +38,16 @@ class Plan:
     quiet: bool = False
 
 
-def execute(plan: Plan, launched: Launched) -> str:
-    """Prepares, trains, evaluates and records; returns the run's id.
+def execute(plan: Plan, launched: Launched) -> str | None:
+    """Does this node's part of a run; returns the run's id, None on a node that does not record."""
+    if launched.order.node_rank:
+        _execute_part(plan, launched)
+        return None
+    return _execute_recorded(plan, launched)
+
+
+def _execute_recorded(plan: Plan, launched: Launched) -> str:
+    """Prepares, trains, evaluates and records.
 
     A mistake in the data is told before there is a run, except for a trial of a sweep, which is
     recorded as failed: its parent must show every trial.
@@ -71,8 +79,8 @@ def execute(plan: Plan, launched: Launched) -> str:
     return run.run_id
 
 
-def execute_part(plan: Plan, launched: Launched) -> None:
-    """Does this node's part of a run that node 0 records; nothing is recorded here."""
+def _execute_part(plan: Plan, launched: Launched) -> None:
+    """Trains this node's part of what node 0 records."""
     with signals_as_errors():
         name = f"node-{launched.order.node_rank}-{os.getpid()}"
         assist(_job(plan, name, _prepared(plan)), launched)

@@ -36,6 +36,8 @@ class Ranks:
     count: int = 1
     local_rank: int = 0
     """Its number on its own machine."""
+    on_node: int = 1
+    """Processes on its own machine."""
 
     def share(self, count: int) -> tuple[int, int]:
         """Begin and end of this rank's part of `count` things; parts differ by one at most."""
@@ -45,6 +47,11 @@ class Ranks:
 ALONE = Ranks()
 
 
+def in_group() -> bool:
+    """Whether an agent started this process as one of a group, be it the only one."""
+    return "LOCAL_RANK" in os.environ
+
+
 def take_place(node_rank: int) -> Ranks:
     """The place that the agent gave to this process; `ALONE` without an agent.
 
@@ -52,7 +59,7 @@ def take_place(node_rank: int) -> Ranks:
     records, whichever node came to the rendezvous first; Lightning reads it from the environment
     when it is imported. Raises `ConfigError` where nodes differ in their number of devices.
     """
-    if "LOCAL_RANK" not in os.environ:
+    if not in_group():
         return ALONE
     on_node, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
     if on_node * nodes != int(os.environ["WORLD_SIZE"]):
@@ -65,16 +72,16 @@ def take_place(node_rank: int) -> Ranks:
 
 def here() -> Ranks:
     """The place of this process, once it has taken one."""
-    if "LOCAL_RANK" not in os.environ:
+    if not in_group():
         return ALONE
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     return Ranks(*(int(os.environ[name]) for name in names))
 
 
 @contextmanager
 def joined(ranks: Ranks, attempt: int, device_type: str, timeout_s: float) -> Iterator[None]:
     """Joins the group while inside; no wait for another rank is longer than `timeout_s`."""
-    if "LOCAL_RANK" not in os.environ:
+    if not in_group():
         yield
         return
     if device_type == "cuda":

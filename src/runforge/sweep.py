@@ -20,7 +20,7 @@ from runforge.config import Composed
 from runforge.driver import signals_as_errors, true_status
 from runforge.errors import ConfigError, Interrupted, RunforgeError
 from runforge.launch import launched, node_rank
-from runforge.one_run import Plan, command_line, execute, execute_part
+from runforge.one_run import Plan, command_line, execute
 from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
@@ -113,10 +113,7 @@ def _attempt(plan: Plan) -> None:
     print(f"trial {plan.name}", file=sys.stderr)
     try:
         with launched(plan.composed.settings, *plan.steps) as started:
-            if started.order.node_rank:
-                execute_part(plan, started)
-            else:
-                execute(plan, started)
+            execute(plan, started)
     except Interrupted:
         raise
     except RunforgeError as error:

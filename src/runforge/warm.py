@@ -65,11 +65,15 @@ def warm_up(order: Order) -> None:
     devices = order.machine.devices
     # Read when torch is imported, which is before `auto` devices are counted.
     shared_by = devices if isinstance(devices, int) else 1
-    threads = max(1, (os.cpu_count() or 1) // shared_by)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores_for_each(shared_by)))
     modules = ["runforge.worker", *(STEP_MODULES[step] for step in order.steps)]
     multiprocessing.set_forkserver_preload(modules)
     forkserver.ensure_running()
+
+
+def cores_for_each(processes: int) -> int:
+    """The cores of this machine, shared out."""
+    return max(1, (os.cpu_count() or 1) // processes)
 
 
 def cool_down() -> None:

@@ -42,9 +42,9 @@ def main(arguments: list[str]) -> int:
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # a fork has read an older one
     order, attempt = Order.read(folder), int(os.environ.get(ATTEMPT, "0"))
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
     result = _attempt(folder, order, attempt)
-    result.write(result_file(folder, rank, attempt))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    result.write(result_file(folder, local_rank, attempt))
     return result.exit_code
 
 
@@ -64,7 +64,6 @@ def _attempt(folder: Path, order: Order, attempt: int) -> Result:
 
 
 def _work(folder: Path, order: Order, attempt: int) -> dict[str, str]:
-    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(attempt)  # equal on all nodes, unlike torch's
     place = ranks.take_place(order.node_rank)
     name_process(f"rank-{place.rank}")
     modules = {step: importlib.import_module(STEP_MODULES[step]) for step in order.steps}

@@ -24,13 +24,12 @@ def run(options: argparse.Namespace) -> None:
     with launched(composed.settings, *STEPS) as started:
         # Imported only now: a mistaken override is told seconds earlier without MLflow, and the
         # workers import torch meanwhile.
-        from runforge.one_run import Plan, execute, execute_part
+        from runforge.one_run import Plan, execute
 
         plan = Plan(project, composed, composed.settings.title, STEPS)
-        if started.order.node_rank:
-            execute_part(plan, started)
-            return
         run_id = execute(plan, started)
+    if run_id is None:
+        return
     from runforge.summary import print_figures
 
     evaluation = places.run_folder(project, run_id) / "evaluation"

@@ -18,7 +18,7 @@ def run(_: argparse.Namespace) -> None:
     PreparedSet.open(prepared)
     with launched(composed.settings, "train") as started:
         # Imported only now: the workers import torch while this imports MLflow.
-        from runforge.one_run import Plan, execute, execute_part
+        from runforge.one_run import Plan, execute
 
         plan = Plan(
             project,
@@ -28,7 +28,6 @@ def run(_: argparse.Namespace) -> None:
             prepared=prepared,
             model=places.model(project),
         )
-        if started.order.node_rank:
-            execute_part(plan, started)
-            return
-        print(f"train: run {execute(plan, started)}", file=sys.stderr)
+        run_id = execute(plan, started)
+    if run_id is not None:
+        print(f"train: run {run_id}", file=sys.stderr)

@@ -1,0 +1,133 @@
+"""Lightning's trainer, as the configuration, the machine and the group of ranks ask for it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
+from pytorch_lightning.plugins.precision import MixedPrecision
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from runforge import ranks
+from runforge.checkpoints import Checkpoints, WholeFile
+from runforge.devices import device_type
+from runforge.errors import Interrupted
+from runforge.job import Job
+from runforge.journal_logger import JournalLogger
+from runforge.progress import EpochLines
+from runforge.settings import MachineSettings, Settings
+
+
+def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
+    """The trainer of a job; the process group is there already, where there is to be one."""
+    chosen, machine = settings.trainer, settings.machine
+    bar = sys.stderr.isatty() and not job.quiet and ranks.is_first()
+    trainer = pl.Trainer(
+        accelerator=device_type(machine),
+        devices=ranks.here().on_node,
+        num_nodes=machine.nodes,
+        strategy=_strategy(machine),
+        plugins=_plugins(settings),
+        max_epochs=chosen.max_epochs,
+        accumulate_grad_batches=chosen.accumulate,
+        gradient_clip_val=chosen.gradient_clip_norm,
+        deterministic=chosen.deterministic,
+        log_every_n_steps=chosen.log_every_steps,
+        logger=JournalLogger(job.journal, name=job.run_name, run_id=job.run_id),
+        callbacks=[*_callbacks(job, settings), *_progress(bar, job.quiet or not ranks.is_first())],
+        default_root_dir=job.run_folder,
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        enable_checkpointing=True,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer
+
+
+def _strategy(machine: MachineSettings) -> Strategy | str:
+    """How weights and gradients are shared; the process group is there already."""
+    count = ranks.count()
+    if machine.strategy == "fsdp":
+        return ModelParallelStrategy(data_parallel_size=count, tensor_parallel_size=1)
+    if count == 1:
+        return "auto"
+    # Buffers are the learner's business. With more than two ranks the sums of gradients depend on
+    # how torch groups them, which it changes after the first step of every start unless it looks
+    # for unused parameters: a restart would then not give the same weights.
+    return DDPStrategy(forward_sync_buffers=False, find_unused_parameters=count > 2)
+
+
+def _plugins(settings: Settings) -> list[Any]:
+    """Said outright: Lightning guesses wrongly under SLURM, and knows no fp16 on the CPU."""
+    found: list[Any] = [TorchElasticEnvironment() if ranks.in_group() else LightningEnvironment()]
+    precision = settings.trainer.precision
+    if precision != "32-true":
+        device = device_type(settings.machine)
+        scaler = torch.amp.GradScaler(device) if precision == "16-mixed" else None
+        found.append(MixedPrecision(precision, device, scaler))
+    return found if settings.machine.strategy == "fsdp" else [*found, WholeFile()]
+
+
+def _callbacks(job: Job, settings: Settings) -> Iterator[Callback]:
+    chosen, machine = settings.trainer, settings.machine
+    yield Checkpoints(
+        job.checkpoints,
+        monitor=chosen.monitor if chosen.keep == "best" else None,
+        mode=chosen.monitor_mode,
+        interval_s=machine.checkpoint_interval_s if ranks.in_group() else None,
+    )
+    yield OwnSignals()
+    if chosen.patience is not None:
+        yield EarlyStopping(chosen.monitor, mode=chosen.monitor_mode, patience=chosen.patience)
+
+
+def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
+    if bar:
+        yield RichProgressBar(console_kwargs={"stderr": True})
+    elif not quiet:
+        yield EpochLines()
+
+
+class OwnSignals(Callback):
+    """Takes the signals from Lightning: its handler talks to the other ranks, who may be dead."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After Lightning has set its handlers, before the first step."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Leaves out what Lightning says to newcomers on every run."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Packed arrays are read faster in the training process: measured, see docs/architecture.md.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*across ranks is zero.*")
+        # Epoch figures are summed over all ranks before they are logged.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+        # Lightning's and torch's own business with one another: nothing a user could mend.
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+        yield
