@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import errno
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from runforge import targets
-from runforge.checkpoints import Checkpoints, WholeFile, full_weights, newest
+from runforge.checkpoint_files import CheckpointFiles, last_name, newest_whole
+from runforge.checkpoints import Checkpoints, SharedClock, WholeFile, full_weights
 from runforge.datamodule import BatchPlan, PackedData
-from runforge.errors import ConfigError
+from runforge.errors import ConfigError, TrainingError
 from runforge.journal import JournalReader
 from runforge.journal_logger import JournalLogger
 from runforge.learner import Learner
@@ -62,13 +65,13 @@ class Lost(Exception):
 class LostAt(Callback):
     """Ends training in the middle of an epoch."""
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, epoch: int, batch: int = 1) -> None:
+        self.at = (epoch, batch)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any
     ) -> None:
-        if (trainer.current_epoch, rest[-1]) == (self.epoch, 1):
+        if (trainer.current_epoch, rest[-1]) == self.at:
             raise Lost
 
 
@@ -96,24 +99,28 @@ class Training:
         *callbacks: Callback,
         monitor: str | None = "validation/loss",
         mode: str = "min",
-        interval_s: float | None = 0,
+        interval_s: float = 0,
         optimizer: dict[str, Any] = ADAM,
         prepared: PreparedSet = PREPARED,
         accumulate: int = 1,
         max_epochs: int = 4,
+        workers: int = 0,
     ) -> None:
         self.folder, self.journal = folder / "checkpoints", folder / "journal.jsonl"
-        self.kept = Checkpoints(self.folder, monitor=monitor, mode=mode, interval_s=interval_s)
+        files = CheckpointFiles(self.folder, self.journal)
+        self.kept = Checkpoints(
+            files, monitor=monitor, mode=mode, interval_s=interval_s, accumulate=accumulate
+        )
         self.remembered = Remembered()
         self.learner = learner_of(prepared, optimizer)
         plan = BatchPlan(batch_size=6, seed=1, accumulate=accumulate)
         count = self.learner.augmentation.draw_count
-        self.data = PackedData(prepared, plan, draw_count=count)
+        self.data = PackedData(prepared, plan, draw_count=count, workers=workers)
         self.trainer = pl.Trainer(
             accelerator="cpu",
             logger=JournalLogger(self.journal, name="test", run_id="abc"),
             callbacks=[self.kept, self.remembered, *callbacks],
-            plugins=[WholeFile()],
+            plugins=[WholeFile(files)],
             max_epochs=max_epochs,
             accumulate_grad_batches=accumulate,
             log_every_n_steps=1,
@@ -125,7 +132,9 @@ class Training:
 
     def fit(self) -> Training:
         """Begins, or goes on from the newest checkpoint."""
-        self.trainer.fit(self.learner, self.data, ckpt_path=newest(self.folder), weights_only=True)
+        self.trainer.fit(
+            self.learner, self.data, ckpt_path=newest_whole(self.folder), weights_only=True
+        )
         return self
 
     @property
@@ -170,9 +179,9 @@ def differ(one: Weights, other: Weights) -> bool:
         ("validation/accuracy", "max", np.argmax),
     ],
 )
-@pytest.mark.parametrize("interval_s", [None, 0])
+@pytest.mark.parametrize("interval_s", [1000.0, 0])
 def test_the_best_weights_are_those_of_the_best_epoch(
-    tmp_path: Path, monitor: str, mode: str, best_of: Any, interval_s: float | None
+    tmp_path: Path, monitor: str, mode: str, best_of: Any, interval_s: float
 ) -> None:
     given: dict[str, Any] = {"monitor": monitor, "mode": mode, "interval_s": interval_s}
     training = Training(tmp_path, optimizer=HURRY, max_epochs=7, **given).fit()
@@ -193,16 +202,19 @@ def test_the_cases_of_best_weights_tell_them_from_the_last(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("lost", [2, 3])
-def test_going_on_is_as_never_interrupted(tmp_path: Path, accumulate: int, lost: int) -> None:
+@pytest.mark.parametrize("lost", [(0, 0), (0, 1), (2, 1), (2, 3), (3, 0), (3, 2)])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_going_on_is_as_never_interrupted(
+    tmp_path: Path, accumulate: int, lost: tuple[int, int], workers: int
+) -> None:
     """Four batches an epoch: with three to a step, the last step of each has one."""
     whole = Training(tmp_path / "whole", accumulate=accumulate).fit()
     with pytest.raises(Lost):
-        Training(tmp_path / "parts", LostAt(lost), accumulate=accumulate).fit()
-    second = Training(tmp_path / "parts", accumulate=accumulate)
+        Training(tmp_path / "parts", LostAt(*lost), accumulate=accumulate, workers=workers).fit()
+    second = Training(tmp_path / "parts", accumulate=accumulate, workers=workers)
     torch.rand(17)
     second.fit()
-    assert sorted(second.remembered.weights) == list(range(lost, 4))
+    assert sorted(second.remembered.weights) == list(range(lost[0], 4))
     assert second.trainer.global_step == whole.trainer.global_step
     assert_same(second.weights, whole.weights)
     assert second.history() == whole.history()
@@ -223,55 +235,104 @@ def test_the_best_epoch_may_lie_before_the_interruption(tmp_path: Path) -> None:
     assert_same(second.best(), whole.best())
 
 
-def test_a_run_that_was_done_goes_on_to_nothing(tmp_path: Path) -> None:
-    """Lost between the last epoch and the bundle: the last epoch alone is done again."""
+def test_a_run_that_was_done_goes_on_to_its_end(tmp_path: Path) -> None:
+    """Lost between the last epoch and the bundle: the last step alone is done again."""
     first = Training(tmp_path).fit()
-    second = Training(tmp_path).fit()
-    assert list(second.remembered.weights) == [3]
+    steps: list[int] = []
+
+    class Counted(Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
+            steps.append(trainer.global_step)
+
+    second = Training(tmp_path, Counted()).fit()
+    assert steps == [15]
     assert_same(second.weights, first.weights)
     assert second.history() == first.history()
 
 
+def names(training: Training) -> list[str]:
+    """The names without checksums."""
+    return [name.rpartition("-")[0] for name in training.files]
+
+
 def test_older_ones_are_cleared_away(tmp_path: Path) -> None:
     training = Training(tmp_path, optimizer=HURRY, max_epochs=7).fit()
-    best = training.kept.best_epoch
-    assert training.files == [f"best-{best:06d}", "last-000006"]
+    best = f"{training.kept.best_epoch:06d}"
+    lasts = [f"last-000006-{batch:08d}-{best}" for batch in (2, 3)]
+    assert names(training) == [f"best-{best}", *lasts]
 
 
 def test_one_to_go_back_to_keeps_its_best_weights(tmp_path: Path) -> None:
-    """A new best epoch may be lost again: until its own checkpoint is there, the old one stays."""
+    """A new best epoch may be lost again: while an older checkpoint is there, its best stay."""
     with pytest.raises(Lost):
         # The loss falls at first: each epoch is the best so far.
-        training = Training(tmp_path, LostAt(2))
+        training = Training(tmp_path, LostAt(2, 0))
         training.fit()
+    training.kept.on_fit_end(training.trainer, training.learner)
     assert training.values("validation/loss")[1] < training.values("validation/loss")[0]
-    assert training.files == ["best-000001", "last-000002"]
+    lasts = ["last-000001-00000003-000000", "last-000002-00000000-000001"]
+    assert names(training) == ["best-000000", "best-000001", *lasts]
+    newest = newest_whole(training.folder)
+    assert newest is not None and newest.name.startswith(lasts[1])
 
-    class LostBeforeTheNext(Callback):
-        def on_train_epoch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
-            if trainer.current_epoch == 3:
-                raise Lost
 
-    # Lightning calls callbacks that keep checkpoints after all others.
-    again = Training(tmp_path, LostBeforeTheNext())
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["last-000002", "best-000001"])
+def test_a_damaged_one_is_put_aside(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Training(tmp_path / "whole").fit()
     with pytest.raises(Lost):
-        again.fit()
-    assert again.kept.best_epoch == 2
-    assert again.files == ["best-000001", "best-000002", "last-000002"]
-    assert newest(again.folder) == again.folder / "last-000002"
+        training = Training(tmp_path / "parts", LostAt(2, 0))
+        training.fit()
+    training.kept.on_fit_end(training.trainer, training.learner)
+    flip_a_bit(next(training.folder.glob(f"{kind}*")))
+    again = Training(tmp_path / "parts").fit()
+    assert f"{kind}" in capsys.readouterr().err
+    assert any(name.startswith(f"damaged-{kind}") for name in again.files)
+    assert sorted(again.remembered.weights) == [1, 2, 3]
+    assert_same(again.weights, whole.weights)
+    assert again.history() == whole.history()
+    assert_same(again.best(), whole.best())
 
 
-@pytest.mark.parametrize("interval_s", [None, 1000.0])
-def test_nothing_is_kept_before_its_time(tmp_path: Path, interval_s: float | None) -> None:
-    training = Training(tmp_path, interval_s=interval_s, max_epochs=2).fit()
-    assert newest(training.folder) is None
-    assert all(name.startswith("best-") for name in training.files)
-    if interval_s is None:
-        assert len(training.files) == 1
+def test_damaged_best_weights_are_not_handed_on(tmp_path: Path) -> None:
+    training = Training(tmp_path).fit()
+    flip_a_bit(next(training.folder.glob(f"best-{training.kept.best_epoch:06d}*")))
+    with pytest.raises(TrainingError, match=f"of epoch {training.kept.best_epoch}, are damaged"):
+        training.best()
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    files = CheckpointFiles(tmp_path, tmp_path / "journal.jsonl")
+    files.write(last_name(0, 1, -1), lambda path: path.write_text("good") and None)
+    files.finish()
+    before = newest_whole(tmp_path)
+
+    def half(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files.write(last_name(0, 2, -1), half)
+    with pytest.raises(TrainingError, match=r"could not be written: .*No space left.*MB free"):
+        files.finish()
+    assert newest_whole(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == [before and before.name]
+
+
+def test_nothing_is_kept_before_its_time(tmp_path: Path) -> None:
+    training = Training(tmp_path, interval_s=1000.0, max_epochs=2).fit()
+    assert newest_whole(training.folder) is None
+    assert names(training) == [f"best-{training.kept.best_epoch:06d}"]
 
 
 def test_the_last_weights_need_no_monitor(tmp_path: Path) -> None:
-    training = Training(tmp_path, monitor=None, interval_s=None, max_epochs=2).fit()
+    training = Training(tmp_path, monitor=None, interval_s=1000.0, max_epochs=2).fit()
     assert training.kept.best_epoch == -1
     assert not training.folder.exists()
 
@@ -294,20 +355,20 @@ def test_without_a_validation_split_it_has_no_loss(tmp_path: Path) -> None:
         training.fit()
 
 
-def test_what_was_not_written_whole_is_not_gone_on_from(tmp_path: Path) -> None:
-    assert newest(tmp_path / "nothing") is None
-    for name in ("partial-last-000012", "best-000011"):
-        (tmp_path / name).touch()
-    assert newest(tmp_path) is None
-    for epoch in (2, 9, 10):
-        (tmp_path / f"last-{epoch:06d}").touch()
-    assert newest(tmp_path) == tmp_path / "last-000010"
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    assert newest_whole(tmp_path / "nothing") is None
+    partial = tmp_path / "partial-last-000012-00000000-none"
+    partial.touch()
+    assert newest_whole(tmp_path) is None
+    assert not partial.exists()
 
 
-def test_what_a_lost_attempt_left_half_written_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    for name in ("partial-last-000001", "partial-best-000000"):
-        (tmp_path / "checkpoints" / name).write_text("half")
-    training = Training(tmp_path).fit()
-    assert not [name for name in training.files if name.startswith("partial")]
-    assert math.isfinite(training.values("validation/loss")[-1])
+@pytest.mark.parametrize("interval_s", [0.0, 0.05, 1000.0])
+def test_the_clock_is_asked_less_often_than_there_are_steps(interval_s: float) -> None:
+    clock = SharedClock(interval_s)
+    due = []
+    for _ in range(100):
+        due.append(clock.is_due())
+        time.sleep(0.002)
+    assert all(due) == (interval_s == 0)
+    assert any(due) == (interval_s < 1)

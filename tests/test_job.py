@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runforge.job import Job, Result
+from runforge.job import Job, Result, Step
 
 
 def job_of(folder: Path, **changes: Any) -> Job:
@@ -19,6 +19,15 @@ def job_of(folder: Path, **changes: Any) -> Job:
         **{name: str(folder / path) for name, path in paths.items()},
     }
     return Job(**{**given, **changes})
+
+
+def written(folder: Path) -> Job:
+    """A job whose steps have left their outputs."""
+    job = job_of(folder)
+    job.write()
+    for output in (job.model, job.evaluation):
+        Path(output).mkdir()
+    return job
 
 
 @pytest.mark.parametrize(
@@ -37,8 +46,7 @@ def test_a_job_is_read_as_it_was_written(tmp_path: Path, changes: dict[str, Any]
 
 
 def test_a_step_is_done_once_it_is_noted(tmp_path: Path) -> None:
-    job = job_of(tmp_path)
-    job.write()
+    job = written(tmp_path)
     assert job.done("train") is None and job.done("evaluate") is None
     job.note_done("train", {"runforge.epochs": "3"})
     assert job.done("train") == {"runforge.epochs": "3"}
@@ -52,24 +60,32 @@ def test_a_step_is_done_once_it_is_noted(tmp_path: Path) -> None:
 
 
 def test_notes_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    job = job_of(tmp_path)
-    job.write()
+    job = written(tmp_path)
     job.note_done("train", {"a": "b"})
     with pytest.raises(TypeError):
         job.note_done("train", {"a": object()})  # type: ignore[dict-item]
     assert job.done("train") == {"a": "b"}
 
 
-def test_a_job_that_is_written_again_is_to_be_done_again(tmp_path: Path) -> None:
-    job = job_of(tmp_path)
-    job.write()
+def test_a_step_may_be_repeated(tmp_path: Path) -> None:
+    job = written(tmp_path)
     job.note_done("train", {"a": "1"})
     job.note_done("evaluate", {"b": "2"})
+    job.write()  # as by a driver that goes on with the run
+    assert job.done("train") == {"a": "1"} and job.done("evaluate") == {"b": "2"}
     # As `dvc repro evaluate` does after a training: what trained stays trained.
-    job_of(tmp_path, steps=("evaluate",)).write()
+    job.repeat("evaluate")
     assert job.done("train") == {"a": "1"} and job.done("evaluate") is None
-    job.write()
-    assert job.done("train") is None
+
+
+@pytest.mark.parametrize(("step", "output"), [("train", "model"), ("evaluate", "evaluation")])
+def test_a_step_whose_output_is_gone_is_to_be_done(tmp_path: Path, step: Step, output: str) -> None:
+    """DVC takes a stage's outputs away before it runs the stage again."""
+    job = written(tmp_path)
+    job.note_done(step, {})
+    assert job.done(step) == {}
+    (tmp_path / output).rmdir()
+    assert job.done(step) is None
 
 
 def test_files_of_a_run_lie_in_its_folder(tmp_path: Path) -> None:

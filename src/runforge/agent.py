@@ -8,6 +8,7 @@ a rank that hangs is named, and the whole ends with one result in one line.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -18,11 +19,7 @@ from typing import Any
 
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
-from torch.distributed.elastic.multiprocessing import (
-    DefaultLogsSpecs,
-    SignalException,
-    Std,
-)
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing import api as elastic_processes
 from torch.distributed.elastic.rendezvous import (
     RendezvousClosedError,
@@ -34,15 +31,12 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from runforge.config_check import check_share
 from runforge.devices import device_count
-from runforge.errors import ConfigError, RunforgeError
+from runforge.errors import ConfigError, Interrupted, RunforgeError
 from runforge.heartbeat import hung, read_beats
 from runforge.job import Result
-from runforge.launch import ATTEMPT, Order, die_with_parent, ended_by, result_file
+from runforge.launch import ATTEMPT, STOP_MARGIN_S, Order, ended_by, result_file
 from runforge.settings import MachineSettings
 from runforge.warm import WarmRank, cores_for_each
-
-STOP_S = 10
-"""How long workers may take to end after they were told to."""
 
 
 class Settled(Exception):
@@ -56,7 +50,7 @@ class Agent(LocalElasticAgent):
         first = {0: Std.NONE} if order.node_rank == 0 else {}
         others = {rank: Std.ALL for rank in range(spec.local_world_size) if rank not in first}
         logs = DefaultLogsSpecs(str(folder / "logs"), redirects={**others, **first})
-        super().__init__(spec, logs, shutdown_timeout=STOP_S)
+        super().__init__(spec, logs)
         self.folder, self.order, self.attempt = folder, order, -1
         self.restarts = 0
         self.lost: Result | None = None
@@ -82,7 +76,7 @@ class Agent(LocalElasticAgent):
         if dead:
             # Asked before torch ends the others, whose ends would say nothing.
             self.lost = self._cause(worker_group, dead)
-            self._shutdown(timeout=STOP_S)
+            self._shutdown()
         found: RunResult = super()._monitor_workers(worker_group)
         return found
 
@@ -93,7 +87,11 @@ class Agent(LocalElasticAgent):
         return {local_rank: code for local_rank, code in codes.items() if code}
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
-        self._shutdown(timeout=STOP_S)
+        self._shutdown()
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 0) -> None:
+        """Ranks may stop cleanly, but not longer than configured, whatever torch would allow."""
+        super()._shutdown(death_sig, math.ceil(self.order.machine.stop_s + STOP_MARGIN_S))
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         self._stop_workers(worker_group)
@@ -136,7 +134,6 @@ class Agent(LocalElasticAgent):
 
 def main(arguments: list[str]) -> int:
     """Starts the order in the folder and watches it; returns the exit code."""
-    die_with_parent()
     # What torch logs of a lost rank is said in one line of our own.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     folder = Path(arguments[0])
@@ -144,9 +141,8 @@ def main(arguments: list[str]) -> int:
         result = _run(folder, Order.read(folder))
     except RunforgeError as error:
         result = Result(error.exit_code, str(error))
-    except SignalException as error:
-        name = signal.Signals(error.sigval).name
-        result = Result(128 + error.sigval, f"interrupted by {name}")
+    except Interrupted as error:
+        result = Result(error.exit_code, str(error))
     except Exception as error:  # noqa: BLE001 - the border of the process: told, recorded, exit 1
         cause = " ".join(f"the agent failed: {type(error).__name__}: {error}".split())
         result = Result(1, cause, trace=traceback.format_exc())
@@ -157,6 +153,7 @@ def main(arguments: list[str]) -> int:
 def _run(folder: Path, order: Order) -> Result:
     machine = order.machine
     workers = _worker_count(order)
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ""  # torch's way raises again at each of them
     os.environ["OMP_NUM_THREADS"] = str(machine.threads or cores_for_each(workers))
     if machine.nodes == 1:
         # Names of this machine need not resolve, and nobody else is to join in.

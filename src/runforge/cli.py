@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
-from runforge.errors import RunforgeError
+from runforge import signals
+from runforge.errors import Interrupted, RunforgeError
 
 TRAIN_HELP = """\
 One run: prepares the data if needed, trains, evaluates and records; prints the run's id.
@@ -67,13 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     module = options.module or f"stages.{options.stage}"
     try:
-        importlib.import_module(f"runforge.{module}").run(options)
-    except RunforgeError as error:
+        with signals.as_interrupts():
+            importlib.import_module(f"runforge.{module}").run(options)
+    except (RunforgeError, Interrupted) as error:
         print(f"runforge: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("runforge: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
     return 0
 
 

@@ -7,6 +7,7 @@ random state, and nothing but the bounds of a part depends on how many ranks sha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -73,8 +74,17 @@ class BatchOrder(Sampler[Block]):
     which then just goes on where the epoch before stopped. Each rank gets its part of every batch.
     """
 
-    def __init__(self, rows: Rows, keys: draws.Keys, plan: BatchPlan, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        keys: draws.Keys,
+        plan: BatchPlan,
+        *,
+        ranks: Ranks = ALONE,
+        done: int = 0,
+    ) -> None:
         self._rows, self._keys, self._plan, self._ranks = rows, keys, plan, ranks
+        self._done = done
         self._bounds = batch_bounds(len(rows), plan.batch_size)
         self._steps = plan.steps_per_epoch or len(self._bounds)
         self._epoch = 0
@@ -96,7 +106,8 @@ class BatchOrder(Sampler[Block]):
         """The blocks of the present epoch."""
         first = self._epoch * self._steps
         last = first + self._steps
-        for begin in range(first, last, self._plan.accumulate):
+        done, self._done = self._done, 0
+        for begin in range(first + done, last, self._plan.accumulate):
             yield from self._window(range(begin, min(begin + self._plan.accumulate, last)))
 
     def _window(self, steps: range) -> Iterator[Block]:
@@ -196,9 +207,20 @@ class PackedData(LightningDataModule):
         self._keys = draws.sample_keys(prepared.ids)
 
     def train_order(self) -> BatchOrder:
-        """What each step trains on."""
+        """What each step trains on, from where a checkpoint that was loaded goes on."""
         rows = self._prepared.rows("train")
-        return BatchOrder(rows, self._keys[rows], self._plan, self._ranks)
+        keys, epoch, done = self._keys[rows], 0, 0
+        if self.trainer is not None:
+            # Loading processes ask for batches before Lightning has told the epoch.
+            epoch = self.trainer.current_epoch
+            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        order = BatchOrder(rows, keys, self._plan, ranks=self._ranks, done=done)
+        order.set_epoch(epoch)
+        return order
+
+    def optimizer_steps(self) -> int:
+        """Steps of the optimiser in an epoch."""
+        return math.ceil(len(self.train_order()) / self._plan.accumulate)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split, in an order drawn anew each pass, with draws."""

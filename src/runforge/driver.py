@@ -6,20 +6,17 @@ the worker's journal.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from runforge.errors import Interrupted, RunforgeError
 from runforge.job import Job, Result
 from runforge.launch import Launched
+from runforge.signals import ENDING
 from runforge.tracking.forward import Forwarder
 from runforge.tracking.run import Run
 from runforge.tracking.system import system_metrics
-
-INTERRUPTING = (signal.SIGTERM, signal.SIGINT)
 
 
 class WorkerFailed(RunforgeError):
@@ -43,7 +40,7 @@ def assist(job: Job, launched: Launched) -> dict[str, str]:
     Raises `WorkerFailed` with the workers' cause, or `Interrupted` where a signal came.
     """
     result = launched.do(job)
-    if result.exit_code - 128 in INTERRUPTING:
+    if result.exit_code - 128 in ENDING:
         raise Interrupted(result.exit_code - 128)
     if result.exit_code:
         print(result.trace, end="", file=sys.stderr)
@@ -56,30 +53,10 @@ def true_status(run: Run) -> Iterator[None]:
     """Ends `run` as what happens inside says: FINISHED, FAILED or KILLED, with the cause."""
     try:
         yield
-    except (Interrupted, KeyboardInterrupt) as error:
-        run.end("KILLED", str(error) or "interrupted by SIGINT")
+    except Interrupted as error:
+        run.end("KILLED", str(error))
         raise
     except BaseException as error:
         run.end("FAILED", str(error) or type(error).__name__)
         raise
     run.end("FINISHED")
-
-
-@contextmanager
-def signals_as_errors() -> Iterator[None]:
-    """Turns SIGTERM and SIGINT into `Interrupted`, so that they pass through every `finally`.
-
-    SIGINT too: polars puts a handler of its own over Python's, and then nobody hears of it.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, interrupt) for number in INTERRUPTING}
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(signal.SIGINT) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,6 +6,7 @@ B samples in this rank's part of a batch, N in a split, C columns of predictions
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,10 @@ class EpochFigures(nn.Module):
         self.loss_sum = SumMetric(nan_strategy="disable")
         self.weight_sum = SumMetric(nan_strategy="disable")
         self.metrics: MetricCollection = task.training_metrics()
-        for metric in self.modules():
-            if isinstance(metric, Metric):
-                metric.sync_on_compute = not every_rank_has_all
+        if every_rank_has_all:
+            for metric in self.modules():
+                if isinstance(metric, Metric):
+                    metric.distributed_available_fn = _never
 
     def update(self, losses: Tensor, weights: Tensor, predictions: Tensor, targets: Tensor) -> None:
         """Takes in samples: their weighted losses [B], weights [B], predictions [B, C], targets."""
@@ -46,6 +48,36 @@ class EpochFigures(nn.Module):
         for metric in (self.loss_sum, self.weight_sum, self.metrics):
             metric.reset()
         return {"loss": loss} | {n: v for n, v in values.items() if not math.isnan(v)}
+
+    def sums(self) -> list[dict[str, Tensor]]:
+        """What each metric has summed up on this rank, the metrics in one order."""
+        return [{n: s.cpu() for n, s in _state(metric).items()} for metric in self._each()]
+
+    def set_sums(self, sums: Sequence[Mapping[str, Tensor]]) -> None:
+        """The inverse of `sums`."""
+        for metric, values in zip(self._each(), sums, strict=True):
+            for name, value in values.items():
+                setattr(metric, name, value.to(metric.device, copy=True))
+            metric._update_count, metric._computed = 1, None
+
+    def _each(self) -> Iterator[Metric]:
+        # `items` gives each metric its own state, which a group of them otherwise shares.
+        yield from (self.loss_sum, self.weight_sum)
+        yield from (metric for _, metric in self.metrics.items(keep_base=True, copy_state=True))
+
+
+def merged(every: Sequence[Sequence[Mapping[str, Tensor]]]) -> list[dict[str, Tensor]]:
+    """The sums of all ranks, added up."""
+    together = zip(*every, strict=True)
+    return [{name: sum(p[name] for p in parts) for name in parts[0]} for parts in together]
+
+
+def _state(metric: Metric) -> dict[str, Tensor]:
+    return {n: s for n, s in metric.metric_state.items() if isinstance(s, Tensor)}
+
+
+def _never() -> bool:
+    return False
 
 
 class SplitOutputs:

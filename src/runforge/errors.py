@@ -5,8 +5,8 @@
     │   ├── ConfigError         a key, a value or a choice in the configuration
     │   ├── DataError           a file, a folder, a row or a label
     │   └── StoreError          the MLflow store or its server
-    ├── TrainingError        1  training ended without a usable model (a loss of nan, …)
-    └── Interrupted          130 or 143: a signal ended it
+    └── TrainingError        1  training ended without a usable model (a loss of nan, …)
+    Interrupted              130 or 143: a signal ended it
 
 `Refused` is no failure of a command: it is how a source or a modality says that one sample
 can't be used. Preparing catches it and puts the sample into quarantine.
@@ -50,8 +50,11 @@ class TrainingError(RunforgeError):
     """Training ended without a model that may be used."""
 
 
-class Interrupted(RunforgeError):
-    """A signal ended the command: exit code 128 + its number, as shells have it."""
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the command: exit code 128 + its number, as shells have it.
+
+    No `Exception`: it comes between any two instructions, and libraries swallow those.
+    """
 
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from runforge import ranks
 from runforge.config import flatten
 from runforge.errors import ConfigError
+from runforge.identity import code_hashes
 from runforge.job import Job
 from runforge.schema import Schema
 
-PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "kornia", "numpy")
-
-FREE = ("machine.accelerator", "machine.threads", "machine.workers", "machine.rendezvous")
+FREE = (
+    "fresh",
+    "machine.accelerator",
+    "machine.threads",
+    "machine.workers",
+    "machine.rendezvous",
+)
 """Keys in which nodes may differ."""
 
 MENDS = {
@@ -53,13 +56,7 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 def _parts(job: Job) -> dict[str, dict[str, str]]:
     flat = flatten(job.configuration)
     return {
-        "code": {**_source_hashes(), **{name: version(name) for name in PACKAGES}},
+        "code": code_hashes(),
         "configuration": {name: str(value) for name, value in flat.items() if name not in FREE},
         "data": {"the prepared set": Schema.read(Path(job.prepared) / "schema.json").fingerprint},
     }
-
-
-def _source_hashes() -> dict[str, str]:
-    root = Path(__file__).parent
-    files = sorted(root.rglob("*.py"))
-    return {str(f.relative_to(root)): hashlib.blake2b(f.read_bytes()).hexdigest() for f in files}

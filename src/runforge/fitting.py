@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +15,18 @@ from torch import Tensor, nn
 from runforge import bundle, bundle_file, checkpoints, ranks, targets
 from runforge.batch_norm import has_batch_norm, synchronise_batch_norm
 from runforge.blocks import checkpoint_activations
+from runforge.checkpoint_files import newest_whole
 from runforge.checkpoints import Checkpoints
 from runforge.datamodule import BatchOrder, BatchPlan, PackedData
 from runforge.devices import device_type
-from runforge.errors import ConfigError, Interrupted, TrainingError
+from runforge.errors import ConfigError, TrainingError
 from runforge.history import HISTORY, History, HistoryRow
 from runforge.job import Job
 from runforge.journal import JournalReader
 from runforge.learner import Learner
 from runforge.prepared import PreparedSet
 from runforge.settings import Settings, plain
+from runforge.stopping import HERE
 from runforge.trainer import build_trainer, quiet_lightning
 
 EXAMPLES = 4
@@ -46,7 +47,7 @@ def run(job: Job) -> dict[str, str]:
         with _mistakes_of_the_user():
             trainer = build_trainer(job, settings)
         with _mistakes_of_the_user():
-            _fit(trainer, parts, ranks.tell_all(checkpoints.newest(job.checkpoints)))
+            _fit(trainer, parts, _checkpoint(job))
         if trainer.global_step == 0:
             raise TrainingError("training did no step: the training split gave no batch")
         tags = {**parts.tags, **_keep(trainer, parts.learner)}
@@ -138,12 +139,17 @@ def _initialise(network: nn.Module, folder: str | None) -> dict[str, str]:
     return {"runforge.init_from": origin, "runforge.init_left_random": new}
 
 
+def _checkpoint(job: Job) -> Path | None:
+    """What to go on from: rank 0 says, for the others may be on machines that have no such file."""
+    found = newest_whole(job.checkpoints) if ranks.is_first() else None
+    if found is not None:
+        print(f"train: going on from {found.name}", file=sys.stderr)
+    return ranks.tell_all(found)
+
+
 def _fit(trainer: pl.Trainer, parts: _Parts, checkpoint: Path | None) -> None:
-    try:
+    with HERE.steps():
         trainer.fit(parts.learner, parts.data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as error:
-        # Lightning ends the process itself.
-        raise Interrupted(signal.SIGINT) from error
 
 
 @contextmanager

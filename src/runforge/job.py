@@ -48,16 +48,20 @@ class Job:
         return Path(self.run_folder) / "checkpoints"
 
     def write(self) -> None:
-        """Writes `job.json`; what an earlier job of this run noted as done is to be done again."""
+        """Writes `job.json`."""
         Path(self.run_folder).mkdir(parents=True, exist_ok=True)
-        for step in self.steps:
-            self._note(step).unlink(missing_ok=True)
         self.file.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
     def done(self, step: Step) -> dict[str, str] | None:
         """What a step noted when it was done; None where it is to be done."""
-        note = self._note(step)
-        return dict(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else None
+        note, written = self._note(step), Path(self.model if step == "train" else self.evaluation)
+        if not note.is_file() or not written.is_dir():  # DVC takes a stage's outputs away
+            return None
+        return dict(json.loads(note.read_text(encoding="utf-8")))
+
+    def repeat(self, step: Step) -> None:
+        """Says that a step is to be done again, as if it had not been."""
+        self._note(step).unlink(missing_ok=True)
 
     def note_done(self, step: Step, tags: dict[str, str]) -> None:
         """Says that a step is done: workers that are started again need not repeat it."""

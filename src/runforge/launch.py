@@ -25,12 +25,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runforge import signals
 from runforge.errors import ConfigError
 from runforge.job import Job, Result, Step
 from runforge.settings import MachineSettings, Settings
-
-GRACE_S = 15.0
-"""How long the processes may take to end after they were told to."""
 
 ATTEMPT = "RUNFORGE_ATTEMPT"
 """The variable that tells a worker how often its group was started before."""
@@ -38,7 +36,11 @@ ATTEMPT = "RUNFORGE_ATTEMPT"
 PARENT = "RUNFORGE_PARENT"
 """The variable that tells a process which one it must not outlive."""
 
+STOP_MARGIN_S = 1.0
+"""Whoever ends others waits so much longer for them than they may take themselves."""
+
 POLL_S = 0.02
+CHECK_S = 0.5
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
 
@@ -84,11 +86,13 @@ class Launched:
         order.write(self.folder)
         self._agent = order.needs_agent
         module = "runforge.node" if self._agent else "runforge.worker"
-        # Results go to standard output; all that a worker says is progress.
+        # Results go to standard output; all that a worker says is progress. In a session of its
+        # own, so that a signal to the group (Ctrl-C) comes once, to the driver, who passes it on.
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(self.folder)],
             stdout=sys.stderr.fileno(),
             env=_environment(order.machine),
+            start_new_session=True,
         )
 
     def do(self, job: Job) -> Result:
@@ -97,7 +101,7 @@ class Launched:
         # A link is there whole or not at all.
         (self.folder / "job").symlink_to(job.file)
         try:
-            code = self._process.wait()
+            code = self._wait()
         finally:
             self.end()
             self._keep_logs(Path(job.run_folder))
@@ -106,15 +110,27 @@ class Launched:
         return _lost(code) if result is None or result.exit_code != code else result
 
     def end(self) -> None:
-        """Ends the processes, if need be by force."""
+        """Ends the processes: a clean stop where they reach one in time, else by force."""
         if self._process.poll() is not None:
             return
         self._process.terminate()
-        try:
-            self._process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with signals.hurried_by(self._kill):
+            try:
+                self._process.wait(self.order.machine.stop_s + 3 * STOP_MARGIN_S)
+            except subprocess.TimeoutExpired:
+                self._kill()
+                self._process.wait()
+
+    def _wait(self) -> int:
+        while True:
+            try:
+                return self._process.wait(CHECK_S)
+            except subprocess.TimeoutExpired:
+                signals.check()
+
+    def _kill(self) -> None:
+        # The group is the process and the one that ranks are forked from; ranks end with that.
+        os.killpg(self._process.pid, signal.SIGKILL)
 
     def _keep_logs(self, run_folder: Path) -> None:
         """What a worker said is worth keeping only where it said something."""

@@ -8,7 +8,7 @@ B samples in this rank's part of a batch. Logged once an epoch, over the samples
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,9 +21,10 @@ from runforge import ranks, targets
 from runforge.blocks import shard
 from runforge.datamodule import Batch
 from runforge.dropout import replace_dropout
-from runforge.epoch import EpochFigures, LossWatch, SplitOutputs, StepLoss
+from runforge.epoch import EpochFigures, LossWatch, SplitOutputs, StepLoss, merged
 from runforge.errors import ConfigError, TrainingError
 from runforge.input_layer import InputLayer
+from runforge.random_state import random_state, set_random_state
 from runforge.schedules import Schedule
 from runforge.schema import Schema
 from runforge.task import Task
@@ -136,6 +137,31 @@ class Learner(LightningModule):
         if not math.isfinite(loss):
             raise TrainingError(self._diverged("validation loss", loss, self.global_step))
 
+    def rank_state(self) -> dict[str, Any]:
+        """What this rank alone has in the midst of an epoch, besides its part of the weights."""
+        own = () if ranks.count() == 1 else self.network.named_buffers()
+        return {
+            "random": random_state(),
+            "figures": self.train_figures.sums(),
+            "buffers": {name: buffer.cpu() for name, buffer in own},
+        }
+
+    def load_rank_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `rank_state`."""
+        set_random_state(state["random"])
+        self.train_figures.set_sums(state["figures"])
+        for name, buffer in self.network.named_buffers():
+            if name in state["buffers"]:
+                buffer.copy_(state["buffers"][name])
+
+    def merged_rank_state(self, states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What another number of ranks goes on from: nothing is counted twice or left out."""
+        return {
+            "random": states[0]["random"],
+            "figures": merged([state["figures"] for state in states]),
+            "buffers": {},
+        }
+
     def configure_model(self) -> None:
         """Shares the weights out among the ranks, where the strategy asks for it."""
         if self.device_mesh is not None:
@@ -161,7 +187,9 @@ class Learner(LightningModule):
             what = "a fused optimiser can't clip gradients under 16-mixed precision"
             raise ConfigError(what, where="optimizer.fused", mend="set it to false")
         optimizer = build_optimizer(self._optimizer, self.network.parameters())
-        total = int(self.trainer.estimated_stepping_batches)
+        # Not Lightning's own figure, which would make the loader before a checkpoint is loaded.
+        epochs, data = self.trainer.max_epochs, self.trainer.datamodule  # type: ignore[attr-defined]
+        total = epochs * data.optimizer_steps()
         schedule = self._schedule
         scheduler = LambdaLR(optimizer, lambda step: schedule(step, total))
         return {

@@ -6,29 +6,28 @@ the agent imports torch and the driver MLflow.
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
-from runforge.launch import Order
+from runforge import signals
+from runforge.errors import Interrupted
+from runforge.launch import Order, die_with_parent
 from runforge.warm import cool_down, warm_up
 
 
 def main(arguments: list[str]) -> int:
     """Does as the agent does; returns the exit code."""
-    signal.signal(signal.SIGTERM, _end)  # until torch's agent sets its own
-    warm_up(Order.read(Path(arguments[0])))
+    die_with_parent()
     try:
-        from runforge import agent
+        with signals.as_interrupts():
+            warm_up(Order.read(Path(arguments[0])))
+            from runforge import agent
 
-        return agent.main(arguments)
+            return agent.main(arguments)
+    except Interrupted as error:
+        return error.exit_code
     finally:
         cool_down()
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

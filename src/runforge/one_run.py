@@ -11,14 +11,17 @@ from pathlib import Path
 from runforge import lineage, places, preparation
 from runforge.bundle_file import Bundle
 from runforge.config import Composed
-from runforge.driver import assist, signals_as_errors, true_status, work
+from runforge.driver import assist, true_status, work
 from runforge.errors import RunforgeError, StoreError
+from runforge.identity import identity
 from runforge.job import Job, Step
 from runforge.launch import Launched
 from runforge.recording import record_bundle, record_data, record_evaluation, record_start
+from runforge.schema import Schema
 from runforge.tracking.find import download_bundle, find_run
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
+from runforge.unfinished import going_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,22 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
             Run.start(store, plan.name, {}, parent=plan.parent).end("FAILED", str(error))
         raise
     origin = lineage.collect(plan.project, data_root=settings.data.root, command=command_line())
-    run = Run.start(store, plan.name, {}, parent=plan.parent)
-    with signals_as_errors(), true_status(run):
+    same = identity(
+        plan.composed.values,
+        data=Schema.read(prepared / "schema.json").fingerprint,
+        initial=initial,
+        name=plan.name,
+        parent=plan.parent,
+        steps=" ".join(plan.steps),
+    )
+
+    def start() -> Run:
+        return Run.start(store, plan.name, {}, parent=plan.parent)
+
+    with (
+        going_on(plan.project, store, same, fresh=settings.fresh, start=start) as run,
+        true_status(run),
+    ):
         record_start(run, plan.composed.values, origin)
         record_data(run, settings, prepared)
         job = replace(
@@ -81,16 +98,15 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
 
 def _execute_part(plan: Plan, launched: Launched) -> None:
     """Trains this node's part of what node 0 records."""
-    with signals_as_errors():
-        name = f"node-{launched.order.node_rank}-{os.getpid()}"
-        assist(_job(plan, name, _prepared(plan)), launched)
+    name = f"node-{launched.order.node_rank}-{os.getpid()}"
+    assist(_job(plan, name, _prepared(plan)), launched)
 
 
 def evaluate_again(project: Path, composed: Composed, trained: Bundle, launched: Launched) -> str:
     """Evaluates the pipeline's bundle in the run that trained it; returns the run's id."""
     store = open_store(project, composed.settings.experiment_name)
     run = _training_run(store, project, composed, trained.run_id)
-    with signals_as_errors(), true_status(run):
+    with true_status(run):
         plan = Plan(
             project,
             composed,
@@ -105,6 +121,7 @@ def evaluate_again(project: Path, composed: Composed, trained: Bundle, launched:
             tracking_uri=store.uri,
             lineage=dict(trained.lineage),
         )
+        job.repeat("evaluate")
         work(job, run, launched)
         record_evaluation(run, Path(job.evaluation), composed.settings.evaluation.split)
     return run.run_id

@@ -95,10 +95,9 @@ def joined(ranks: Ranks, attempt: int, device_type: str, timeout_s: float) -> It
         timeout=min(limit, CONNECT),
     )
     _set_pg_timeout(limit)
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
+    yield
+    # Only here: after an error the others may be in the midst of something, and this would wait.
+    distributed.destroy_process_group()
 
 
 def _met(ranks: Ranks, attempt: int, limit: timedelta) -> Store:

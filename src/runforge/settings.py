@@ -111,6 +111,7 @@ class MachineSettings(Part):
     restarts: Annotated[int, Ge(0)]
     checkpoint_interval_s: Annotated[float, Ge(0)]
     timeout_s: Count
+    stop_s: Annotated[float, Gt(0)]
     workers: Annotated[int, Ge(0)]
     threads: Count | None
 
@@ -121,6 +122,7 @@ class Settings(Part):
     experiment_name: Text
     seed: Seed
     init_from: Text | None
+    fresh: bool
     data: DataSettings
     network: Node
     augmentation: Node

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from runforge import config, lineage
+from runforge import config, lineage, signals
 from runforge.config import Composed
-from runforge.driver import signals_as_errors, true_status
-from runforge.errors import ConfigError, Interrupted, RunforgeError
+from runforge.driver import true_status
+from runforge.errors import ConfigError, RunforgeError
 from runforge.launch import launched, node_rank
 from runforge.one_run import Plan, command_line, execute
 from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
@@ -45,7 +45,7 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         return
     store = open_store(project, _experiment_name(list(composed.values())))
     parent = Run.start(store, f"sweep {_varied(trials)}", {KIND: "sweep"})
-    with signals_as_errors(), true_status(parent):
+    with true_status(parent):
         parent.set_tags(lineage.collect(project, data_root=None, command=command_line()).to_tags())
         parent_id = parent.run_id
 
@@ -112,10 +112,9 @@ def _attempt(plan: Plan) -> None:
     """One trial; its failure is told and recorded, and the sweep goes on."""
     print(f"trial {plan.name}", file=sys.stderr)
     try:
-        with launched(plan.composed.settings, *plan.steps) as started:
+        # Here as well as round the command: joblib has processes of its own.
+        with signals.as_interrupts(), launched(plan.composed.settings, *plan.steps) as started:
             execute(plan, started)
-    except Interrupted:
-        raise
     except RunforgeError as error:
         print(f"trial {plan.name} failed: {error}", file=sys.stderr)
 

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,32 +19,35 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from runforge import ranks
+from runforge.checkpoint_files import CheckpointFiles
 from runforge.checkpoints import Checkpoints, WholeFile
 from runforge.devices import device_type
-from runforge.errors import Interrupted
 from runforge.job import Job
 from runforge.journal_logger import JournalLogger
 from runforge.progress import EpochLines
 from runforge.settings import MachineSettings, Settings
+from runforge.signals import ENDING
 
 
 def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
     """The trainer of a job; the process group is there already, where there is to be one."""
     chosen, machine = settings.trainer, settings.machine
     bar = sys.stderr.isatty() and not job.quiet and ranks.is_first()
+    files = CheckpointFiles(job.checkpoints, job.journal)
+    progress = _progress(bar, job.quiet or not ranks.is_first())
     trainer = pl.Trainer(
         accelerator=device_type(machine),
         devices=ranks.here().on_node,
         num_nodes=machine.nodes,
         strategy=_strategy(machine),
-        plugins=_plugins(settings),
+        plugins=_plugins(settings, files),
         max_epochs=chosen.max_epochs,
         accumulate_grad_batches=chosen.accumulate,
         gradient_clip_val=chosen.gradient_clip_norm,
         deterministic=chosen.deterministic,
         log_every_n_steps=chosen.log_every_steps,
         logger=JournalLogger(job.journal, name=job.run_name, run_id=job.run_id),
-        callbacks=[*_callbacks(job, settings), *_progress(bar, job.quiet or not ranks.is_first())],
+        callbacks=[*_callbacks(settings, files), *progress],
         default_root_dir=job.run_folder,
         enable_progress_bar=bar,
         enable_model_summary=False,
@@ -71,7 +73,7 @@ def _strategy(machine: MachineSettings) -> Strategy | str:
     return DDPStrategy(forward_sync_buffers=False, find_unused_parameters=count > 2)
 
 
-def _plugins(settings: Settings) -> list[Any]:
+def _plugins(settings: Settings, files: CheckpointFiles) -> list[Any]:
     """Said outright: Lightning guesses wrongly under SLURM, and knows no fp16 on the CPU."""
     found: list[Any] = [TorchElasticEnvironment() if ranks.in_group() else LightningEnvironment()]
     precision = settings.trainer.precision
@@ -79,16 +81,17 @@ def _plugins(settings: Settings) -> list[Any]:
         device = device_type(settings.machine)
         scaler = torch.amp.GradScaler(device) if precision == "16-mixed" else None
         found.append(MixedPrecision(precision, device, scaler))
-    return found if settings.machine.strategy == "fsdp" else [*found, WholeFile()]
+    return found if settings.machine.strategy == "fsdp" else [*found, WholeFile(files)]
 
 
-def _callbacks(job: Job, settings: Settings) -> Iterator[Callback]:
-    chosen, machine = settings.trainer, settings.machine
+def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]:
+    chosen = settings.trainer
     yield Checkpoints(
-        job.checkpoints,
+        files,
         monitor=chosen.monitor if chosen.keep == "best" else None,
         mode=chosen.monitor_mode,
-        interval_s=machine.checkpoint_interval_s if ranks.in_group() else None,
+        interval_s=settings.machine.checkpoint_interval_s,
+        accumulate=chosen.accumulate,
     )
     yield OwnSignals()
     if chosen.patience is not None:
@@ -103,16 +106,15 @@ def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
 
 
 class OwnSignals(Callback):
-    """Takes the signals from Lightning: its handler talks to the other ranks, who may be dead."""
+    """Takes the signals back from Lightning: its handler talks to the others, who may be dead."""
+
+    def __init__(self) -> None:
+        self._handlers = {number: signal.getsignal(number) for number in ENDING}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """After Lightning has set its handlers, before the first step."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -127,6 +129,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*across ranks is zero.*")
         # Epoch figures are summed over all ranks before they are logged.
         warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+        # Order and draws are functions of the step: the data module goes on where it was.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         # Lightning's and torch's own business with one another: nothing a user could mend.
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")

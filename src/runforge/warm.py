@@ -16,6 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from runforge.launch import PARENT, STEP_MODULES, Order
+from runforge.signals import ENDING
 
 
 class WarmRank:
@@ -68,7 +69,12 @@ def warm_up(order: Order) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(cores_for_each(shared_by)))
     modules = ["runforge.worker", *(STEP_MODULES[step] for step in order.steps)]
     multiprocessing.set_forkserver_preload(modules)
-    forkserver.ensure_running()
+    # It hears no signals: it would die of one before the ranks that it has to reap.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cores_for_each(processes: int) -> int:
@@ -89,6 +95,8 @@ def _run_rank(
 ) -> None:
     """What a fork does: takes a session, an environment and logs of its own, then works."""
     os.setsid()
+    # The process that forks ends when nobody holds this any more: it is the agent's alone to hold.
+    os.close(getattr(forkserver._forkserver, "_forkserver_alive_fd", -1))
     os.environ.clear()
     os.environ.update(environment, **{PARENT: str(os.getppid())})
     for path, descriptor in ((stdout, 1), (stderr, 2)):

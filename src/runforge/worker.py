@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from runforge import ranks
+from runforge import ranks, stopping
 from runforge.devices import device_type
-from runforge.errors import Interrupted, RunforgeError
+from runforge.errors import RunforgeError
 from runforge.fingerprint import compare_nodes
 from runforge.heartbeat import heartbeat
 from runforge.job import Job, Result, Step
@@ -33,6 +32,7 @@ from runforge.launch import (
     name_process,
     result_file,
 )
+from runforge.watch import Watch
 
 
 def main(arguments: list[str]) -> int:
@@ -42,10 +42,14 @@ def main(arguments: list[str]) -> int:
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # a fork has read an older one
     order, attempt = Order.read(folder), int(os.environ.get(ATTEMPT, "0"))
-    result = _attempt(folder, order, attempt)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    result.write(result_file(folder, local_rank, attempt))
-    return result.exit_code
+    watch = Watch(result_file(folder, local_rank, attempt), order.machine.stop_s)
+    watch.start()
+    result = _attempt(folder, order, attempt)
+    if result.exit_code:
+        watch.end(result)  # other ranks may wait for this one: nothing here may wait for them
+    watch.done(result)
+    return 0
 
 
 def _attempt(folder: Path, order: Order, attempt: int) -> Result:
@@ -53,9 +57,6 @@ def _attempt(folder: Path, order: Order, attempt: int) -> Result:
         return Result(0, tags=_work(folder, order, attempt))
     except RunforgeError as error:
         return Result(error.exit_code, str(error), final=True)
-    except KeyboardInterrupt:
-        interrupted = Interrupted(signal.SIGINT)
-        return Result(interrupted.exit_code, str(interrupted))
     except Exception as error:  # noqa: BLE001 - the border of the process: told, recorded, exit 1
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         lost, trace = ranks.is_lost_contact(error), traceback.format_exc()
@@ -70,6 +71,7 @@ def _work(folder: Path, order: Order, attempt: int) -> dict[str, str]:
     with ExitStack() as inside:
         job = await_job(folder)
         inside.enter_context(heartbeat(place.rank, attempt))
+        stopping.HERE.share(place, attempt)
         machine = order.machine
         inside.enter_context(ranks.joined(place, attempt, device_type(machine), machine.timeout_s))
         if machine.nodes > 1:

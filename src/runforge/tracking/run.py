@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
 from PIL import Image
@@ -31,6 +32,9 @@ PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 
 DIGEST_LENGTH = 12
+
+ERROR = "runforge.error"
+"""The tag that says, in one line, why a run did not finish."""
 
 
 class Run:
@@ -57,9 +61,18 @@ class Run:
 
     @classmethod
     def resume(cls, store: Store, run_id: str) -> Run:
-        """A run that ended or was cut off, running again, now under this process."""
-        run = cls.join(store.uri, run_id)
-        run.client.update_run(run_id, status="RUNNING")
+        """A run that ended or was cut off, running again, now under this process.
+
+        Raises `StoreError` where the store has no such run.
+        """
+        try:
+            run = cls.join(store.uri, run_id)
+            run.client.update_run(run_id, status="RUNNING")
+            if run._tag(ERROR) is not None:
+                run.client.delete_tag(run_id, ERROR)
+        except MlflowException as error:
+            what = f"there is no run {run_id}"
+            raise StoreError(what, where=store.shown_uri, mend="it may be deleted") from error
         run.set_tags(process_tags())
         return run
 
@@ -70,14 +83,15 @@ class Run:
         return cls(client, run_id, str(client.get_run(run_id).info.experiment_id))
 
     def log_parameters(self, parameters: Mapping[str, str]) -> None:
-        """Writes each value in full.
+        """Writes each value in full; of a run that goes on, what it began with holds.
 
         Those longer than MLflow holds are left out and named in the tag
         `runforge.parameters_left_out`; the configuration among the artifacts holds them.
         """
         shown = {name: _shown(name, value) for name, value in parameters.items()}
         left_out = [name for name, value in shown.items() if len(value) > PARAMETER_LENGTH]
-        kept = (Param(name, value) for name, value in shown.items() if name not in left_out)
+        there = {*left_out, *self.client.get_run(self.run_id).data.params}
+        kept = (Param(name, value) for name, value in shown.items() if name not in there)
         for batch in _batches(kept, PARAMETERS_PER_BATCH):
             self.client.log_batch(self.run_id, params=batch)
         if left_out:
@@ -173,9 +187,9 @@ class Run:
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def end(self, status: Status, cause: str | None = None) -> None:
-        """Ends the run; `cause` is the one line of what went wrong, the tag `runforge.error`."""
+        """Ends the run; `cause` is the one line of what went wrong, the tag `ERROR`."""
         if cause:
-            self.set_tags({"runforge.error": redact_addresses(cause)})
+            self.set_tags({ERROR: redact_addresses(cause)})
         self.client.set_terminated(self.run_id, status)
 
     def _send(self, points: Sequence[MetricPoint], belongs_to: Mapping[str, str]) -> None:

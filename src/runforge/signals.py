@@ -1,0 +1,66 @@
+"""What SIGTERM and SIGINT do to a command.
+
+The first raises `Interrupted`, once: a scheduler, DVC and a shell may all send one, and a second
+exception would break the clean end that the first began. A second Ctrl-C hurries that end up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from runforge.errors import Interrupted
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+_came: list[int] = []
+_at_once: list[Callable[[], None]] = []
+
+
+@contextmanager
+def as_interrupts() -> Iterator[None]:
+    """Turns SIGTERM and SIGINT into `Interrupted` inside; the outermost of several counts.
+
+    SIGINT too: polars puts a handler of its own over Python's, and then nobody hears of it.
+    """
+    if signal.getsignal(signal.SIGTERM) is _interrupt:
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in ENDING}
+    try:
+        yield
+    finally:
+        _came.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check() -> None:
+    """Raises `Interrupted` where one was raised before and got lost on its way."""
+    if _came:
+        raise Interrupted(_came[0])
+
+
+@contextmanager
+def hurried_by(act: Callable[[], None]) -> Iterator[None]:
+    """Does `act` when Ctrl-C comes a second time while inside."""
+    _at_once.append(act)
+    try:
+        yield
+    finally:
+        _at_once.remove(act)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _came.append(number)
+    if len(_came) == 1:
+        raise Interrupted(number)
+    presses = _came.count(signal.SIGINT)
+    if presses == 2:
+        for act in _at_once:
+            act()
+    elif presses > 2:
+        os._exit(128 + number)

@@ -1,0 +1,109 @@
+"""How ranks agree on the step at which they stop, at no cost to the steps before it.
+
+Each rank's main thread counts its steps; a thread of its own (`watch`) hears that the rank was
+told to stop, and only then talks to the others.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import NoReturn
+
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from runforge.ranks import ALONE, Ranks
+
+STORE_TIMEOUT = timedelta(seconds=10)
+
+TOLD = "told"
+
+
+class Stop:
+    """Where this process is in its steps, and whether it is to go on.
+
+    A step is one of training's or a batch of validation: every rank has the same number of both, in
+    the same order.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        """The signal that came; 0: none."""
+        self.reached = threading.Event()
+        """Set when the main thread stands at the end of the last step and all is kept."""
+        self._lock = threading.Lock()
+        self._begun, self._last, self._inside = 0, 0, False
+        self._settled = threading.Event()
+        self._place = ALONE
+        self._store: PrefixStore | None = None
+
+    def share(self, place: Ranks, attempt: int) -> None:
+        """Lets the ranks of a group stop at the same step; before the first of them."""
+        self._place = place
+        if place.count > 1:
+            address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT)
+            self._store = PrefixStore(f"runforge/stop/{attempt}", store)
+
+    @contextmanager
+    def steps(self) -> Iterator[None]:
+        """Inside, a stop waits for the next step; without one, for the end of the last."""
+        with self._lock:
+            self._inside = True
+        yield
+        with self._lock:
+            self._inside = False
+        if self.number:
+            self.stand()
+
+    def step_begins(self) -> bool:
+        """Whether the main thread may do its next step; False: it is to `stand` before it."""
+        with self._lock:
+            if not self.number:
+                self._begun += 1
+                return True
+        self._settled.wait()
+        self._begun += 1
+        return self._begun <= self._last
+
+    def stand(self) -> NoReturn:
+        """The main thread has nothing more to do: waits for the end of the process."""
+        self.reached.set()
+        while True:
+            time.sleep(STORE_TIMEOUT.total_seconds())
+
+    def told_by_another(self) -> bool:
+        """Whether another rank of the group was told."""
+        try:
+            return self._store is not None and bool(self._store.check([TOLD]))
+        except RuntimeError:
+            self._store = None  # node 0 has gone: at the end, or the agent ends this process too
+            return False
+
+    def settle(self, number: int, limit_s: float) -> bool:
+        """Agrees with all ranks on the last step; False where this is no time for steps."""
+        with self._lock:
+            self.number = number
+            begun, inside = self._begun, self._inside
+        if inside:
+            self._last = self._furthest(begun, timedelta(seconds=limit_s))
+            self._settled.set()
+        return inside
+
+    def _furthest(self, begun: int, limit: timedelta) -> int:
+        """The furthest step that any rank has begun: none begins another when all have told."""
+        if self._store is None:
+            return begun
+        keys = [f"begun/{rank}" for rank in range(self._place.count)]
+        self._store.set(TOLD, "")
+        self._store.set(keys[self._place.rank], str(begun))
+        self._store.wait(keys, limit)
+        return max(int(self._store.get(key)) for key in keys)
+
+
+HERE = Stop()
+"""This process's."""
