@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +39,21 @@ def digits_project(folder: Path) -> Project:
 
 def make_job(folder: Path, *overrides: str) -> Job:
     """A job of training on `folder/prepared`, and a run that is waiting for it."""
-    composed = config.compose(REPOSITORY, list(overrides))
     store = open_store(folder, "jobs")
-    run = Run.start(store, "job", {})
+    run_id = Run.start(store, "job", {}).run_id
+    return replace(unrecorded_job(folder, run_id, *overrides), tracking_uri=store.uri)
+
+
+def unrecorded_job(folder: Path, run_id: str, *overrides: str) -> Job:
+    """A job of training on `folder/prepared` that no store hears of."""
     return Job(
         steps=("train",),
-        configuration=composed.values,
-        run_id=run.run_id,
+        configuration=config.compose(REPOSITORY, list(overrides)).values,
+        run_id=run_id,
         run_name="job",
-        tracking_uri=store.uri,
-        run_folder=str(folder / run.run_id),
+        run_folder=str(folder / run_id),
         prepared=str(folder / "prepared"),
-        model=str(folder / run.run_id / "model"),
+        model=str(folder / run_id / "model"),
         evaluation="",
         quiet=True,
     )

@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = options.module or f"stages.{options.stage}"
     try:
         with signals.as_interrupts():
+            if "DVC_STAGE" in os.environ:
+                signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)
     except (RunforgeError, Interrupted) as error:
         print(f"runforge: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ random state, and nothing but the bounds of a part depends on how many ranks sha
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -169,6 +170,13 @@ class BlockDataset(Dataset[Batch]):
 
     def __getitem__(self, block: Block) -> Batch:
         """The block's samples, copied out of the memory-mapped arrays by NumPy."""
+        try:
+            return self._batch(block)
+        except Exception as error:  # noqa: BLE001 - raised again, as one that can be sent
+            # One that can't be pickled would let the training wait for ever.
+            raise RuntimeError(f"a batch can't be read: {type(error).__name__}: {error}") from None
+
+    def _batch(self, block: Block) -> Batch:
         stream = {"seed": self._seed, "pass_number": block.pass_number}
         keys = self._keys[block.rows]
         return Batch(
@@ -184,17 +192,19 @@ class BlockDataset(Dataset[Batch]):
 class PackedData(LightningDataModule):
     """The loaders of a prepared set; raises `DataError` where there is nothing to train on.
 
-    `workers` is the number of processes that load beside this one; `validation_limit` the most
-    batches of a split that are evaluated (None: all).
+    `workers` is the number of processes that load beside this one, `timeout_s` the longest that one
+    may take for a batch (0: for ever); `validation_limit` the most batches of a split that are
+    evaluated (None: all).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what loading needs
         self,
         prepared: PreparedSet,
         plan: BatchPlan,
         *,
         draw_count: int,
         workers: int = 0,
+        timeout_s: float = 0,
         validation_limit: int | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
@@ -203,7 +213,8 @@ class PackedData(LightningDataModule):
             mend = "give the split samples, or let runforge split"
             raise DataError("the split train has no samples", where="the prepared set", mend=mend)
         self._prepared, self._plan, self._ranks = prepared, plan, ranks
-        self._draw_count, self._workers, self._limit = draw_count, workers, validation_limit
+        self._draw_count, self._limit = draw_count, validation_limit
+        self._workers, self._timeout_s = workers, timeout_s
         self._keys = draws.sample_keys(prepared.ids)
 
     def train_order(self) -> BatchOrder:
@@ -242,9 +253,16 @@ class PackedData(LightningDataModule):
             sampler=order,
             batch_size=None,
             num_workers=self._workers,
+            multiprocessing_context=_context() if self._workers else None,
+            timeout=self._timeout_s if self._workers else 0,
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _context() -> str | None:
+    """A rank is itself a fork of a server, and would start its loaders by another: in seconds."""
+    return "fork" if sys.platform == "linux" else None
 
 
 def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:

@@ -54,7 +54,8 @@ def run(job: Job) -> dict[str, str]:
         weights = checkpoints.full_weights(parts.learner.network)
         if ranks.is_first():
             _write(job, settings, prepared, weights)
-            _record(job, settings, prepared)
+            if job.tracking_uri:
+                _record(job, settings, prepared)
     return tags
 
 
@@ -109,6 +110,7 @@ def _data(settings: Settings, prepared: PreparedSet, draw_count: int) -> PackedD
         plan,
         draw_count=draw_count,
         workers=settings.machine.workers,
+        timeout_s=settings.machine.timeout_s,
         validation_limit=trainer.validation_steps,
         ranks=ranks.here(),
     )

@@ -22,8 +22,12 @@ def identity(values: Mapping[str, Any], **more: str | None) -> str:
     """One text for a configuration, this code, and what else must be equal: 32 hex digits."""
     kept = {key: value for key, value in values.items() if key not in ("machine", "fresh")}
     machine = {key: values["machine"][key] for key in DECIDING}
-    everything = [kept, machine, code_hashes(), more]
-    text = json.dumps(everything, sort_keys=True, ensure_ascii=False)
+    return joint([kept, machine, code_hashes(), more])
+
+
+def joint(parts: Any) -> str:
+    """One text for JSON values, whatever the order of keys: 32 hex digits."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -25,7 +25,7 @@ class Job:
     """The bundle: written by `train`, read by `evaluate`."""
     evaluation: str
     tracking_uri: str = ""
-    """Empty on a node that does not record."""
+    """Empty where nothing is recorded."""
     lineage: dict[str, Any] = field(default_factory=dict)
     initial_bundle: str | None = None
     """The bundle whose weights training starts from."""

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from runforge.errors import Interrupted
 
+if TYPE_CHECKING:
+    import psutil
+
 ENDING = (signal.SIGTERM, signal.SIGINT)
+SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")
+CHECK_S = 0.5
 
 _came: list[int] = []
 _at_once: list[Callable[[], None]] = []
@@ -52,6 +60,26 @@ def hurried_by(act: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _at_once.remove(act)
+
+
+def end_with_dvc() -> None:
+    """Ends this command as SIGTERM does when the `dvc` that has started it is gone.
+
+    DVC starts a stage through a shell, and a signal to it alone leaves both to themselves.
+    """
+    import psutil
+
+    # The nearest that is no shell: what DVC is called depends on how it was installed.
+    above = psutil.Process().parents()
+    dvc = next((p for p in above if p.name() not in SHELLS), None)
+    if dvc is not None:
+        threading.Thread(target=_end_after, args=(dvc,), name="runforge-dvc", daemon=True).start()
+
+
+def _end_after(process: psutil.Process) -> None:
+    while process.is_running() and process.status() != "zombie":
+        time.sleep(CHECK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

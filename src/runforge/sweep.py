@@ -19,11 +19,13 @@ from runforge import config, lineage, signals
 from runforge.config import Composed
 from runforge.driver import true_status
 from runforge.errors import ConfigError, RunforgeError
+from runforge.identity import identity, joint
 from runforge.launch import launched, node_rank
 from runforge.one_run import Plan, command_line, execute
 from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
+from runforge.unfinished import going_on
 
 
 class TrialsFailed(RunforgeError):
@@ -32,6 +34,8 @@ class TrialsFailed(RunforgeError):
 
 def run(project: Path, overrides: Sequence[str]) -> None:
     """Runs every combination, records them under a parent run and prints its id.
+
+    Of a sweep that was stopped, the trials that had finished are left as they are.
 
     Raises `ConfigError` before the first trial where any combination is mistaken, and
     `TrialsFailed` at the end, naming the trials that did not finish.
@@ -44,14 +48,24 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         _take_part(project, overrides, composed, names)
         return
     store = open_store(project, _experiment_name(list(composed.values())))
-    parent = Run.start(store, f"sweep {_varied(trials)}", {KIND: "sweep"})
-    with true_status(parent):
+    parts = {names[trial]: identity(one.values) for trial, one in composed.items()}
+    fresh = any(one.settings.fresh for one in composed.values())
+
+    def start() -> Run:
+        return Run.start(store, f"sweep {_varied(trials)}", {KIND: "sweep"})
+
+    with (
+        going_on(project, store, joint(parts), fresh=fresh, start=start) as parent,
+        true_status(parent),
+    ):
         parent.set_tags(lineage.collect(project, data_root=None, command=command_line()).to_tags())
         parent_id = parent.run_id
+        done = {t.name for t in children(store, parent_id) if t.status == "FINISHED"}
 
         def trial(given: tuple[str, ...]) -> None:
             plan = Plan(project, composed[given], names[given], parent=parent_id, quiet=True)
-            _attempt(plan)
+            if plan.name not in done:
+                _attempt(plan)
 
         config.multirun(project, overrides, trial)
         recorded = _record(store, parent)

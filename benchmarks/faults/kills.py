@@ -1,0 +1,149 @@
+"""SIGKILL at random moments: the same command goes on, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from runforge.job import Job
+from tests.conftest import Project, clean_environment
+from tests.jobs import digits_project, prepare_digits, unrecorded_job
+from tests.trees import everything_below, left_in
+from tests.warm import Attempt
+
+OFTEN = "machine.checkpoint_interval_s=0.05"
+SMALL = ("machine=cpu", "data.batch_size=20", "trainer.max_epochs=3", "trainer.log_every_steps=1")
+NETWORKS = {
+    "cnn": ("network=cnn", "network.filters=[4,8]", "network.dense=16", "augmentation=digits"),
+    "mlp": ("network=mlp", "network.hidden=[32]", "network.dropout=0.2"),
+}
+TRIALS = {1: 1000, 2: 100, 3: 100, 4: 100}
+QUICK_TRIALS = {1: 12, 2: 4}
+OUTPUTS = ("model/weights.safetensors", "model/history.csv", "evaluation/predictions.parquet")
+
+
+def rows(quick: bool) -> Iterator[tuple[str, str, bool]]:
+    """Of trainings forked from a warm process, and of the whole pipeline."""
+    for count, trials in (QUICK_TRIALS if quick else TRIALS).items():
+        yield from trainings(count, trials)
+    yield from pipeline(2 if quick else 50)
+
+
+def trainings(count: int, trials: int) -> Iterator[tuple[str, str, bool]]:
+    """Trainings of `count` ranks; half of them are a CNN, half use two loading processes."""
+    chance, same, killed = random.Random(count), 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare_digits(folder, "machine=cpu", each=30)
+        _whole(folder, "mlp", count)  # the first waits for the imports
+        shutil.rmtree(folder / "mlp")
+        expected = {network: _whole(folder, network, count) for network in NETWORKS}
+        for trial in range(trials):
+            network, workers = list(NETWORKS)[trial % 2], trial // 2 % 2 * 2
+            often = (OFTEN, f"machine.workers={workers}")
+            job = _job(folder, f"trial-{trial}", count, *NETWORKS[network], *often)
+            killed += _killed_until_done(job, count, expected[network][1], chance)
+            same += _results(job) == expected[network][0]
+            shutil.rmtree(job.run_folder)
+    told = f"{same} bit-identical after {killed} kills"
+    yield f"{trials} trainings, {count} processes", told, same == trials and killed > 0
+
+
+def pipeline(trials: int) -> Iterator[tuple[str, str, bool]]:
+    """The whole tree of a `dvc repro`."""
+    chance, same, left, running, killed = random.Random(7), 0, 0, 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        project = digits_project(Path(name))
+        project.edit("conf/machine/auto.yaml", "interval_s: 10.0", "interval_s: 0.1")
+        project.run("dvc", "add", "--quiet", "data")
+        began_s = time.monotonic()
+        project.run("dvc", "repro")
+        length_s = time.monotonic() - began_s
+        expected = _outputs(project)
+        for _ in range(trials):
+            _forget(project)
+            killed += _kill_the_tree(project, chance.uniform(0, length_s))
+            left += len(left_in(project.folder))
+            done = project.run("dvc", "repro", code=None)
+            same += done.returncode == 0 and _outputs(project) == expected
+            running += len(_running(project))
+    told = f"{same} bit-identical after {killed} kills; {left} orphans; {running} left RUNNING"
+    yield f"{trials} times `dvc repro`", told, same == trials and not left and not running
+
+
+def _whole(folder: Path, network: str, count: int) -> tuple[tuple[bytes, ...], float]:
+    """What a training that is never interrupted leaves, and how long it takes."""
+    rarely = "machine.checkpoint_interval_s=1000"
+    job = _job(folder, network, count, *NETWORKS[network], rarely)
+    began_s = time.monotonic()
+    assert Attempt(job, count, folder / "whole").wait() == [0] * count
+    return _results(job), time.monotonic() - began_s
+
+
+def _job(folder: Path, name: str, count: int, *overrides: str) -> Job:
+    job = unrecorded_job(folder, name, *SMALL, f"machine.devices={count}", *overrides)
+    job.write()
+    return job
+
+
+def _killed_until_done(job: Job, count: int, length_s: float, chance: random.Random) -> int:
+    """Kills all ranks at random moments, at most three times; returns how often."""
+    for kills in range(3):
+        attempt = Attempt(job, count, Path(job.run_folder) / f"ranks-{kills}")
+        time.sleep(chance.uniform(0, length_s))
+        if not attempt.kill():
+            return kills
+    assert Attempt(job, count, Path(job.run_folder) / "ranks").wait() == [0] * count
+    return 3
+
+
+def _results(job: Job) -> tuple[bytes, ...]:
+    model = Path(job.model)
+    names = ("weights.safetensors", "history.csv")
+    return tuple((model / name).read_bytes() for name in names if (model / name).is_file())
+
+
+def _forget(project: Project) -> None:
+    """As after a clone: nothing is done, and the store remembers."""
+    shutil.rmtree(project.folder / "out", ignore_errors=True)
+    for name in ("dvc.lock", ".dvc/tmp/rwlock"):
+        (project.folder / name).unlink(missing_ok=True)
+
+
+def _kill_the_tree(project: Project, after_s: float) -> int:
+    command = [sys.executable, "-m", "dvc", "repro"]
+    with subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        time.sleep(after_s)
+        if process.poll() is not None:
+            return 0
+        for one in everything_below(process.pid):
+            os.kill(one.pid, signal.SIGKILL)
+    return 1
+
+
+def _outputs(project: Project) -> list[bytes]:
+    return [(project.folder / "out" / name).read_bytes() for name in OUTPUTS]
+
+
+def _running(project: Project) -> list[str]:
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    found = client.search_runs(experiments, "attributes.status = 'RUNNING'")
+    return [run.info.run_id for run in found]
