@@ -46,7 +46,6 @@ def make_job(folder: Path, *overrides: str) -> Job:
         configuration=composed.values,
         run_id=run.run_id,
         run_name="job",
-        tracking_uri=store.uri,
         run_folder=str(folder / run.run_id),
         prepared=str(folder / "prepared"),
         model=str(folder / run.run_id / "model"),

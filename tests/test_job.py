@@ -25,7 +25,7 @@ def job_of(folder: Path, **changes: Any) -> Job:
     "changes",
     [
         {},
-        {"steps": ("evaluate",), "tracking_uri": "sqlite:///store.db", "quiet": True},
+        {"steps": ("evaluate",), "quiet": True},
         {"lineage": {"commit": "1f", "dirty": False}, "initial_bundle": "/bundle"},
     ],
 )

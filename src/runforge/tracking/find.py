@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from runforge.errors import StoreError
-from runforge.tracking.store import Store
+from runforge.tracking.store import Store, errors_of_store, experiments_of_project
 
 PRIMARY_METRIC = "runforge.primary_metric"
 """The tag that names a run's main metric and which way is better: `test/accuracy:max`."""
@@ -156,19 +156,14 @@ def _search(
     count: int = _SEARCHED,
 ) -> list[RunInfo]:
     """Runs that fit MLflow's filter, the one started last first."""
-    page = store.client.search_runs(
-        list(experiments or _experiments(store)),
-        condition,
-        max_results=count,
-        order_by=["attributes.start_time DESC"],
-    )
+    with errors_of_store(store.uri):
+        page = store.client.search_runs(
+            list(experiments or experiments_of_project(store)),
+            condition,
+            max_results=count,
+            order_by=["attributes.start_time DESC"],
+        )
     return [_info(run) for run in page]
-
-
-def _experiments(store: Store) -> list[str]:
-    if not store.is_local:
-        return [store.experiment_id]
-    return [str(found.experiment_id) for found in store.client.search_experiments()]
 
 
 def _with_model(runs: Sequence[RunInfo]) -> list[RunInfo]:
