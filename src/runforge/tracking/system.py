@@ -2,59 +2,65 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
 from runforge.journal import Journal, JournalReader
 
 
 @contextmanager
-def system_metrics(journal: Path, *, interval_s: float = 2.0) -> Iterator[None]:
+def system_metrics(path: Path, *, interval_s: float = 2.0) -> Iterator[None]:
     """Appends `system/…` metrics of the machine to a journal every `interval_s` seconds.
 
-    To a journal that is there already, as after a resume, from its last step on.
+    To a journal that is there already, as after a resume, from its last step on. MLflow's own
+    thread for it ends for good when the store does not answer once.
     """
-    entries = JournalReader(journal).read()
-    with Journal(journal) as file:
-        monitor = _Monitor(file, entries[-1].step + 1 if entries else 0, interval_s)
-        monitor.start()  # type: ignore[no-untyped-call]
+    entries = JournalReader(path).read()
+    step = entries[-1].step + 1 if entries else 0
+    stop = threading.Event()
+    with Journal(path) as journal:
+        thread = threading.Thread(
+            target=_record, args=(journal, step, interval_s, stop), name="runforge-system"
+        )
+        thread.start()
         try:
             yield
         finally:
-            monitor.finish()  # type: ignore[no-untyped-call]
+            stop.set()
+            thread.join()
 
 
-class _Monitor(SystemMetricsMonitor):
-    """MLflow's, without its requests: its own ends for good when the store does not answer once."""
-
-    def __init__(self, journal: Journal, step: int, interval_s: float) -> None:
-        super().__init__(None, sampling_interval=interval_s)  # type: ignore[no-untyped-call]
-        self.mlflow_logger = _ToJournal(journal)  # type: ignore[assignment]
-        self._logging_step = step
-
-    def monitor(self) -> None:
-        """The thread: a sample for each interval."""
-        while True:
-            self.collect_metrics()  # type: ignore[no-untyped-call]
-            if self._shutdown_event.wait(self.sampling_interval):
-                return
-            self.publish_metrics(self.aggregate_metrics())  # type: ignore[no-untyped-call]
+def _record(journal: Journal, step: int, interval_s: float, stop: threading.Event) -> None:
+    monitors = _monitors()
+    while True:
+        for monitor in monitors:
+            monitor.collect_metrics()  # type: ignore[no-untyped-call]
+        if stop.wait(interval_s):
+            return
+        metrics: dict[str, float] = {}
+        for monitor in monitors:
+            metrics |= monitor.aggregate_metrics()  # type: ignore[no-untyped-call]
+            monitor.clear_metrics()  # type: ignore[no-untyped-call]
+        journal.append({f"system/{name}": value for name, value in metrics.items()}, step=step)
+        step += 1
 
 
-class _ToJournal:
-    """Takes the place of MLflow's own buffer."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self.data: list[object] = []
-        """Nothing waits in memory."""
-
-    def record_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Appends one entry."""
-        self._journal.append(metrics, step=step)
-
-    def flush(self) -> None:
-        """Nothing: each entry is in the file when it was appended."""
+def _monitors() -> list[BaseMetricsMonitor]:
+    """Of the processor, the disk and the network, and of the GPUs where there are any."""
+    found: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    for kind in (GPUMonitor, ROCMMonitor):
+        try:
+            found.append(kind())  # type: ignore[no-untyped-call]
+        except Exception:  # noqa: BLE001 - without such a GPU or its library, each in its own way
+            continue
+        break
+    return found
