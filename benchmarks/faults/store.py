@@ -138,7 +138,8 @@ def killed_forwarders(quick: bool) -> Iterator[Row]:
         writer = forked(lambda: write_for_ever(path))
         for _ in range(kills):
             sender = forked(lambda: send_for_ever(folder, run_id, path))
-            time.sleep(chance.uniform(0.1, 1.0))
+            await_file(folder / "sending")
+            time.sleep(chance.uniform(0.0, 0.6))
             os.kill(sender, signal.SIGKILL)
             ended(sender)
         os.kill(writer, signal.SIGKILL)
@@ -151,6 +152,13 @@ def killed_forwarders(quick: bool) -> Iterator[Row]:
         }
         said, fine = lost_and_doubled(stored(folder / "mlflow.db"), wanted)
     yield f"a driver killed at {kills} random moments while it sends metrics", said, fine
+
+
+def await_file(path: Path) -> None:
+    """Waits for a file that says something, and removes it."""
+    while not path.exists():
+        time.sleep(0.002)
+    path.unlink()
 
 
 def write_for_ever(path: Path) -> None:
@@ -167,7 +175,9 @@ def write_for_ever(path: Path) -> None:
 def send_for_ever(folder: Path, run_id: str, path: Path) -> None:
     """A driver that sends all the time, so that most kills come while it does."""
     forward.POLL_S = 0.001
-    Forwarder(Run.resume(open_store(folder, "faults"), run_id), path)._thread.join()
+    sender = Forwarder(Run.resume(open_store(folder, "faults"), run_id), path)
+    (folder / "sending").touch()
+    sender._thread.join()
 
 
 def send_rest(folder: Path, run_id: str, path: Path) -> None:
@@ -213,7 +223,9 @@ def dead_drivers(quick: bool) -> Iterator[Row]:
 
 
 def sub_folders(quick: bool) -> Iterator[Row]:
-    """Commands started below the project's folder."""
+    """Commands below the project's folder, and after it was moved; too slow for a quick look."""
+    if quick:
+        return
     with tempfile.TemporaryDirectory() as name:
         project = digits_project(Path(name))
         below = project.folder / "conf" / "data"
@@ -224,8 +236,6 @@ def sub_folders(quick: bool) -> Iterator[Row]:
             f"stores: {', '.join(stores)}",
             stores == ["mlflow.db"],
         )
-        if quick:
-            return
         run_id = min(runs(project.folder))
         for how, act in (("moved", shutil.move), ("copied", shutil.copytree)):
             there = Project(Path(act(project.folder, Path(name) / how)))

@@ -56,10 +56,11 @@ def _record(journal: Journal, step: int, interval_s: float, stop: threading.Even
 
 def _monitors() -> list[BaseMetricsMonitor]:
     """Of the processor, the disk and the network, and of the GPUs where there are any."""
-    found: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    always = (CPUMonitor, DiskMonitor, NetworkMonitor)
+    found: list[BaseMetricsMonitor] = [kind() for kind in always]
     for kind in (GPUMonitor, ROCMMonitor):
         try:
-            found.append(kind())  # type: ignore[no-untyped-call]
+            found.append(kind())
         except Exception:  # noqa: BLE001 - without such a GPU or its library, each in its own way
             continue
         break

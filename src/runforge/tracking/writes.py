@@ -18,10 +18,12 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
+    LoggedModel,
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
     Param,
+    Run,
     RunTag,
 )
 from mlflow.models import Model
@@ -39,6 +41,9 @@ METRICS_PER_BATCH = 1000
 
 ERROR = "runforge.error"
 """The tag with the one line of what a run ended with."""
+
+SAVED = "runforge.saved"
+"""The tag of a model that says when it was saved, to know it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +154,32 @@ def _dataset(client: MlflowClient, run_id: str, *, values: Mapping[str, str], co
 def _model(client: MlflowClient, run_id: str, *, path: Path, name: str) -> None:
     """`path`: a folder in MLflow's form; its file `MLmodel` learns the model's id."""
     run, record = client.get_run(run_id), Model.load(str(path))
-    if record.model_id is None:
-        made = client.create_logged_model(
-            run.info.experiment_id,
-            name=name,
-            source_run_id=run_id,
-            params=run.data.params,
-            tags=model_tags(run.data.tags),
-            model_type="pt2",
-        )
-        record.model_id = record.model_uuid = made.model_id
-        record.artifact_path = made.artifact_location
-        record.save(str(path / "MLmodel"))
-    client.log_model_artifacts(record.model_id, str(path))
+    made = _logged_model(client, run, record, name)
+    record.model_id = record.model_uuid = made.model_id
+    record.artifact_path = made.artifact_location
+    record.save(str(path / "MLmodel"))
+    client.log_model_artifacts(made.model_id, str(path))
     known = run.outputs.model_outputs if run.outputs else []
-    if record.model_id not in {output.model_id for output in known}:
-        client.log_outputs(run_id, [LoggedModelOutput(record.model_id, step=0)])
-    client.finalize_logged_model(record.model_id, LoggedModelStatus.READY)
+    if made.model_id not in {output.model_id for output in known}:
+        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+
+
+def _logged_model(client: MlflowClient, run: Run, record: Model, name: str) -> LoggedModel:
+    """MLflow's entry for a saved model: the one that was made for it already, or a new one."""
+    experiment, mark = run.info.experiment_id, {SAVED: str(record.utc_time_created)}
+    condition = f"source_run_id = '{run.info.run_id}'"
+    for found in client.search_logged_models([experiment], condition):
+        if found.tags.items() >= mark.items():
+            return found
+    return client.create_logged_model(
+        experiment,
+        name=name,
+        source_run_id=run.info.run_id,
+        params=run.data.params,
+        tags={**model_tags(run.data.tags), **mark},
+        model_type="pt2",
+    )
 
 
 def _end(
