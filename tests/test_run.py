@@ -256,3 +256,11 @@ def test_system_metrics_come_and_end_without_a_word(run, tmp_path, capfd):
     assert recorded(run).data.metrics["system/system_memory_usage_megabytes"] > 0
     assert set(threading.enumerate()) == threads
     assert capfd.readouterr().err == ""
+
+
+def test_figures_of_a_second_evaluation_are_stored_where_they_differ(run):
+    run.log_figures({"test/accuracy": 0.9, "test/f1": 0.8})
+    time.sleep(0.002)
+    run.log_figures({"test/accuracy": 0.9, "test/f1": 0.7})
+    assert history(run, "test/accuracy") == [(0, 0.9)]
+    assert recorded(run).data.metrics["test/f1"] == 0.7

@@ -89,18 +89,23 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
     """
     if destination.is_dir():
         return destination
-    if not store.client.list_artifacts(run_id, "bundle"):
-        mend = "name a run that finished training"
-        raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=destination.parent) as folder:
-        copied = Path(store.client.download_artifacts(run_id, "bundle", folder))
-        try:
-            copied.rename(destination)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+    with errors_of_store(store.uri):
+        if not store.client.list_artifacts(run_id, "bundle"):
+            mend = "name a run that finished training"
+            raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=destination.parent) as folder:
+            copied = Path(store.client.download_artifacts(run_id, "bundle", folder))
+            _take_place(copied, destination)
     return destination
+
+
+def _take_place(copied: Path, destination: Path) -> None:
+    try:
+        copied.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
 
 
 def _latest(store: Store) -> RunInfo:

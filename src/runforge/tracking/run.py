@@ -17,7 +17,7 @@ from runforge.redaction import HIDDEN, is_secret_name, redact_addresses
 from runforge.tracking.drivers import driver_tags, ownership
 from runforge.tracking.origin import mirrored_tags, process_tags
 from runforge.tracking.outbox import Outbox, tell_waiting
-from runforge.tracking.store import Store
+from runforge.tracking.store import Store, errors_of_store
 from runforge.tracking.writes import Write, batches, clear_error, metric_writes, perform
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -47,10 +47,14 @@ class Run:
     def start(
         cls, store: Store, name: str, tags: Mapping[str, str], *, parent: str | None = None
     ) -> Run:
-        """A new run with status RUNNING; `parent` is the id of the sweep it is a trial of."""
+        """A new run with status RUNNING; `parent` is the id of the sweep it is a trial of.
+
+        Raises `StoreError` where the store does not take it: without a run nothing can wait.
+        """
         family = {} if parent is None else {MLFLOW_PARENT_RUN_ID: parent}
         own = {**process_tags(), **driver_tags(), **family}
-        made = store.client.create_run(store.experiment_id, tags=own, run_name=name)
+        with errors_of_store(store.uri):
+            made = store.client.create_run(store.experiment_id, tags=own, run_name=name)
         run = cls(store, made.info.run_id)
         run.set_tags(tags)
         return run
@@ -59,7 +63,7 @@ class Run:
     def resume(cls, store: Store, run_id: str) -> Run:
         """A run that ended or was cut off, running again, now under this process."""
         run = cls(store, run_id)
-        with ownership(store.project):
+        with errors_of_store(store.uri), ownership(store.project):
             # First whose it is: it may be running, of a driver that is gone, and be closed for it.
             own = {**process_tags(), **driver_tags()}
             perform(run.client, run_id, Write("tags", {"values": own}))

@@ -88,32 +88,38 @@ def _tags(client: MlflowClient, run_id: str, *, values: Mapping[str, str]) -> No
 
 def _metrics(client: MlflowClient, run_id: str, *, points: Sequence[Sequence[Any]]) -> None:
     """`points`: name, value, step, milliseconds since 1970."""
-    client.log_batch(run_id, metrics=[Metric(n, v, time, step) for n, v, step, time in points])
-    odd = next((point for point in points if not math.isfinite(point[1])), None)
-    if odd is not None:
-        _note_not_finite(client, run_id, f"{odd[0]} was {odd[1]} at step {odd[2]}")
-
-
-def _note_not_finite(client: MlflowClient, run_id: str, what: str) -> None:
-    """Charts draw an infinity as a huge number: say where it came first."""
-    name = "runforge.not_finite"
-    if name not in client.get_run(run_id).data.tags:
-        client.set_tag(run_id, name, what)
+    _log(client, run_id, [Metric(name, value, time, step) for name, value, step, time in points])
 
 
 def _figures(
     client: MlflowClient, run_id: str, *, values: Mapping[str, float], time_ms: int
 ) -> None:
-    """At step 0; they belong to the model recorded last, and to the data set named first."""
+    """At step 0, for the model recorded last and the data set named first; once where they stay."""
     run = client.get_run(run_id)
+    known: Mapping[str, float] = run.data.metrics
     belongs_to: dict[str, str] = {}
     if run.outputs and run.outputs.model_outputs:
-        belongs_to = {"model_id": run.outputs.model_outputs[-1].model_id, "run_id": run_id}
-        if run.inputs and run.inputs.dataset_inputs:
-            data = run.inputs.dataset_inputs[0].dataset
-            belongs_to |= {"dataset_name": data.name, "dataset_digest": data.digest}
-    metrics = [Metric(name, value, time_ms, 0, **belongs_to) for name, value in values.items()]
+        model = client.get_logged_model(run.outputs.model_outputs[-1].model_id)
+        known = {metric.key: metric.value for metric in model.metrics or ()}
+        belongs_to = {"model_id": model.model_id, "run_id": run_id, **_first_data(run)}
+    news = {name: value for name, value in values.items() if known.get(name) != value}
+    _log(client, run_id, [Metric(name, v, time_ms, 0, **belongs_to) for name, v in news.items()])
+
+
+def _first_data(run: Run) -> dict[str, str]:
+    if not run.inputs or not run.inputs.dataset_inputs:
+        return {}
+    data = run.inputs.dataset_inputs[0].dataset
+    return {"dataset_name": data.name, "dataset_digest": data.digest}
+
+
+def _log(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
+    """Charts draw an infinity as a huge number: a tag says where one came first."""
     client.log_batch(run_id, metrics=metrics)
+    odd = next((metric for metric in metrics if not math.isfinite(metric.value)), None)
+    name = "runforge.not_finite"
+    if odd is not None and name not in client.get_run(run_id).data.tags:
+        client.set_tag(run_id, name, f"{odd.key} was {odd.value} at step {odd.step}")
 
 
 def _folder(client: MlflowClient, run_id: str, *, path: Path, name: str) -> None:
