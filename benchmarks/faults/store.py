@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -292,32 +292,35 @@ class Server:
             return False
 
 
-@contextmanager
-def training(project: Project, server: Server, epochs: int) -> Iterator[subprocess.Popen[str]]:
-    """`runforge train` that records on a server."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runforge", "train", *SHORT, f"trainer.max_epochs={epochs}"],
-        cwd=project.folder,
-        env={**clean_environment(), "MLFLOW_TRACKING_URI": server.address},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+class Training:
+    """`runforge train` that records on a server; what it says goes into files."""
 
+    def __init__(self, project: Project, server: Server, epochs: int) -> None:
+        self._project = project
+        self._said = project.folder.parent / "said"
+        with self._said.with_suffix(".out").open("wb") as out, self._said.open("wb") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "runforge", "train", *SHORT, f"trainer.max_epochs={epochs}"],
+                cwd=project.folder,
+                env={**clean_environment(), "MLFLOW_TRACKING_URI": server.address},
+                stdout=out,
+                stderr=err,
+            )
 
-def await_steps(project: Project, process: subprocess.Popen[str], count: int) -> None:
-    """Waits until the journal of the project's only run holds so many entries."""
-    while process.poll() is None:
-        journals = list(places.runs(project.folder).glob("*/journal.jsonl"))
-        if journals and journals[0].read_bytes().count(b"\n") >= count:
-            return
-        time.sleep(0.02)
-    raise AssertionError(process.communicate())
+    def await_entries(self, count: int) -> None:
+        """Waits until the journal of the project's only run holds so many."""
+        while self._process.poll() is None:
+            journals = list(places.runs(self._project.folder).glob("*/journal.jsonl"))
+            if journals and journals[0].read_bytes().count(b"\n") >= count:
+                return
+            time.sleep(0.02)
+        raise AssertionError(self._said.read_text())
+
+    def end(self) -> tuple[int, str, list[str]]:
+        """Waits; returns the exit code, the run's id, and the lines on standard error."""
+        code = self._process.wait(600)
+        run_id = self._said.with_suffix(".out").read_text().strip()
+        return code, run_id, self._said.read_text().splitlines()
 
 
 def server_away(quick: bool) -> Iterator[Row]:
@@ -326,19 +329,19 @@ def server_away(quick: bool) -> Iterator[Row]:
     away: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as name:
         project, server = digits_project(Path(name)), Server(Path(name) / "server")
-        with training(project, server, epochs) as process:
-            for number in range(restarts):
-                await_steps(project, process, 500 + number * 1200)
-                began = time.time()
-                server.kill()
-                time.sleep(3)
-                server.start()
-                away.append((began, time.time()))
-            await_steps(project, process, 50 + restarts * 1300)
+        run = Training(project, server, epochs)
+        for number in range(restarts):
+            run.await_entries(500 + number * 1200)
+            began = time.time()
             server.kill()
-            out, err = process.communicate(timeout=300)
-        code, waits = process.returncode, len(list(places.runs(project.folder).glob("*/outbox")))
-        told = sum("runforge sync" in line for line in err.splitlines())
+            time.sleep(3)
+            server.start()
+            away.append((began, time.time()))
+        run.await_entries(50 + restarts * 1300)
+        server.kill()
+        code, run_id, lines = run.end()
+        waits = len(list(places.runs(project.folder).glob("*/outbox")))
+        told = sum("runforge sync" in line for line in lines)
         yield (
             "a server away at a run's end",
             f"exit code {code}, {waits} run waits on disk, told in {told} line",
@@ -347,11 +350,11 @@ def server_away(quick: bool) -> Iterator[Row]:
         server.start()
         done = project.runforge("sync", "--json", MLFLOW_TRACKING_URI=server.address)
         again = project.runforge("sync", MLFLOW_TRACKING_URI=server.address)
-        yield from what_arrived(project, server, out.strip(), json.loads(done.stdout))
+        yield from what_arrived(project, server, run_id, json.loads(done.stdout))
         yield "`runforge sync` again", again.stdout.strip(), again.stdout.strip() == "nothing waits"
         server.kill()
         if away:
-            yield stall(project, out.strip(), away)
+            yield stall(project, run_id, away)
 
 
 def what_arrived(
