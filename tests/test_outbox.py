@@ -16,7 +16,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from benchmarks.faults.store import Server
+from benchmarks.faults.processes import Server
 from runforge import places
 from runforge.journal import Journal, MetricPoint
 from runforge.tracking.forward import Forwarder
