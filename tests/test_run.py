@@ -249,7 +249,7 @@ def test_system_metrics_come_and_end_without_a_word(run, tmp_path, capfd):
     threads = set(threading.enumerate())
     journal = tmp_path / "system-journal.jsonl"
     for duration_s in (1.6, 0.8):
-        with system_metrics(journal, interval_s=0.3), Forwarder(run, journal):
+        with Forwarder(run, journal), system_metrics(journal, interval_s=0.3):
             time.sleep(duration_s)
     steps = [step for step, _ in history(run, "system/cpu_utilization_percentage")]
     assert len(steps) >= 4 and steps == list(range(len(steps)))
