@@ -79,7 +79,10 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _parameters(client: MlflowClient, run_id: str, *, values: Mapping[str, str]) -> None:
-    client.log_batch(run_id, params=[Param(name, value) for name, value in values.items()])
+    """Of a run that goes on, what it began with holds: MLflow refuses other values."""
+    there = client.get_run(run_id).data.params
+    news = [Param(name, value) for name, value in values.items() if name not in there]
+    client.log_batch(run_id, params=news)
 
 
 def _tags(client: MlflowClient, run_id: str, *, values: Mapping[str, str]) -> None:
