@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,6 @@ from runforge import bundle, config, preparation
 from runforge.job import Job
 from runforge.prepared import PreparedSet
 from runforge.sample_sets import write_sample_set
-from runforge.tracking.run import Run
-from runforge.tracking.store import open_store
 from tests.conftest import REPOSITORY, Project, make_project, thin_out
 
 SIZES = (1, 2, 7, 1000, 1797)
@@ -38,14 +36,8 @@ def digits_project(folder: Path) -> Project:
 
 
 def make_job(folder: Path, *overrides: str) -> Job:
-    """A job of training on `folder/prepared`, and a run that is waiting for it."""
-    store = open_store(folder, "jobs")
-    run_id = Run.start(store, "job", {}).run_id
-    return replace(unrecorded_job(folder, run_id, *overrides), tracking_uri=store.uri)
-
-
-def unrecorded_job(folder: Path, run_id: str, *overrides: str) -> Job:
-    """A job of training on `folder/prepared` that no store hears of."""
+    """A job of training on `folder/prepared`, that is handed to nobody yet."""
+    run_id = uuid.uuid4().hex
     return Job(
         steps=("train",),
         configuration=config.compose(REPOSITORY, list(overrides)).values,

@@ -34,7 +34,7 @@ def written(folder: Path) -> Job:
     "changes",
     [
         {},
-        {"steps": ("evaluate",), "tracking_uri": "sqlite:///store.db", "quiet": True},
+        {"steps": ("evaluate",), "quiet": True},
         {"lineage": {"commit": "1f", "dirty": False}, "initial_bundle": "/bundle"},
     ],
 )

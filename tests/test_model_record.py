@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from runforge.errors import RunforgeError
-from runforge.tracking.model_record import record_model
+from runforge.tracking.model_record import save_model
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
 
@@ -60,6 +60,13 @@ def images(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
 
 
+def record(run: Run, model: nn.Module, example: np.ndarray, folder: Path) -> str:
+    """Saves and records a model; returns MLflow's id of it."""
+    save_model(model, example, folder / "saved", run_id=run.run_id)
+    run.log_model(folder / "saved", "digits")
+    return run.client.get_run(run.run_id).outputs.model_outputs[-1].model_id
+
+
 def rows(count: int) -> np.ndarray:
     table = np.random.default_rng(0).normal(size=(count, 5)).astype(np.float32)
     table[0, 0] = np.nan
@@ -67,12 +74,12 @@ def rows(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("network", "batch"), [(Images, images), (Table, rows)])
-def test_loads_and_predicts_at_any_batch_size(network, batch, store, monkeypatch):
+def test_loads_and_predicts_at_any_batch_size(network, batch, store, monkeypatch, tmp_path):
     torch.manual_seed(0)
     model = network()
     run = Run.start(store, "run", {})
     run.log_parameters({"network": network.__name__})
-    model_id = record_model(run, model, batch(4))
+    model_id = record(run, model, batch(4), tmp_path)
     assert model.training  # the caller's model is left as it was
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
@@ -87,10 +94,10 @@ def test_loads_and_predicts_at_any_batch_size(network, batch, store, monkeypatch
         loaded.predict(batch(2)[:, :3])
 
 
-def test_is_linked_described_and_pinned(store):
+def test_is_linked_described_and_pinned(store, tmp_path):
     run = Run.start(store, "run", {})
     run.log_parameters({"network": "images"})
-    model_id = record_model(run, Images(), images(2), name="digits")
+    model_id = record(run, Images(), images(2), tmp_path)
     run.log_dataset(
         name="digits", digest="f" * 12, source="data", schema={}, profile={}, context="training"
     )
@@ -121,8 +128,18 @@ def test_is_linked_described_and_pinned(store):
     assert not list(folder.rglob("*.pkl"))
 
 
-def test_a_model_of_one_batch_size_is_refused(store):
-    run = Run.start(store, "run", {})
+def test_a_model_of_one_batch_size_is_refused(tmp_path):
     with pytest.raises(RunforgeError, match="can't be recorded"):
-        record_model(run, OneSize(), rows(4))
-    assert run.client.get_run(run.run_id).outputs.model_outputs == []
+        save_model(OneSize(), rows(4), tmp_path / "saved", run_id="0" * 32)
+    assert not list(tmp_path.iterdir())
+
+
+def test_recording_it_again_changes_nothing(store, tmp_path):
+    run = Run.start(store, "run", {})
+    model_id = record(run, Images(), images(2), tmp_path)
+    run.log_figures({"test/accuracy": 0.875})
+    run.log_model(tmp_path / "saved", "digits")
+    assert [m.model_id for m in run.client.get_run(run.run_id).outputs.model_outputs] == [model_id]
+    condition = f"source_run_id = '{run.run_id}'"
+    found = run.client.search_logged_models([store.experiment_id], condition)
+    assert [(m.model_id, m.status) for m in found] == [(model_id, "READY")]

@@ -76,14 +76,9 @@ def test_a_resumed_run_is_running_again(store, run):
     assert recorded(run).info.status == "FINISHED"
 
 
-def test_a_trial_knows_its_sweep_and_a_worker_joins_its_run(store, run):
+def test_a_trial_knows_its_sweep(store, run):
     trial = Run.start(store, "trial", {}, parent=run.run_id)
     assert recorded(trial).data.tags["mlflow.parentRunId"] == run.run_id
-    trial.end("KILLED")
-    joined = Run.join(store.uri, trial.run_id)
-    joined.set_tags({"seen": "yes"})
-    assert recorded(trial).info.status == "KILLED"
-    assert joined.experiment_id == store.experiment_id
 
 
 def test_parameters_in_full_and_in_any_number(run):
@@ -207,7 +202,7 @@ def test_the_data_set_is_an_input(run):
 
 def test_the_forwarder_sends_while_the_worker_writes_and_the_rest_at_the_end(run, tmp_path):
     path = tmp_path / "journal.jsonl"
-    with Forwarder(path, run), Journal(path) as journal:
+    with Forwarder(run, path), Journal(path) as journal:
         journal.append({"loss": 1.0}, step=0, epoch=0)
         deadline = time.monotonic() + 5
         while not recorded(run).data.metrics and time.monotonic() < deadline:
@@ -224,7 +219,7 @@ def test_the_forwarders_error_is_raised_at_the_end(run, tmp_path):
     (tmp_path / "journal.jsonl").write_text(
         '{"metrics": {"b@c": 1}, "step": 0, "timestamp_ms": 1}\n'
     )
-    forwarder = Forwarder(tmp_path / "journal.jsonl", run)
+    forwarder = Forwarder(run, tmp_path / "journal.jsonl")
     forwarder._thread.join(5)
     assert not forwarder._thread.is_alive()
     with pytest.raises(ValueError, match="can't name a metric"):
@@ -235,7 +230,7 @@ def test_what_the_store_did_not_take_is_sent_again(store, run, tmp_path):
     with Journal(tmp_path / "journal.jsonl") as journal:
         journal.append({"loss": 0.5}, step=3)
     run.client.delete_run(run.run_id)  # writing to it is refused while it is deleted
-    forwarder = Forwarder(tmp_path / "journal.jsonl", run)
+    forwarder = Forwarder(run, tmp_path / "journal.jsonl")
     time.sleep(0.8)
     run.client.restore_run(run.run_id)
     forwarder.close()
@@ -246,18 +241,26 @@ def test_what_the_store_never_takes_is_raised(store, run, tmp_path):
     with Journal(tmp_path / "journal.jsonl") as journal:
         journal.append({"loss": 0.5}, step=3)
     run.client.delete_run(run.run_id)
-    with pytest.raises(MlflowException, match="active"), Forwarder(tmp_path / "journal.jsonl", run):
+    with pytest.raises(MlflowException, match="active"), Forwarder(run, tmp_path / "journal.jsonl"):
         pass
 
 
-def test_system_metrics_come_and_end_without_a_word(run, capfd):
+def test_system_metrics_come_and_end_without_a_word(run, tmp_path, capfd):
     threads = set(threading.enumerate())
-    with system_metrics(run, interval_s=0.3):
-        time.sleep(1.6)
-    with system_metrics(run, interval_s=0.3):
-        time.sleep(0.8)
+    journal = tmp_path / "system-journal.jsonl"
+    for duration_s in (1.6, 0.8):
+        with Forwarder(run, journal), system_metrics(journal, interval_s=0.3):
+            time.sleep(duration_s)
     steps = [step for step, _ in history(run, "system/cpu_utilization_percentage")]
     assert len(steps) >= 4 and steps == list(range(len(steps)))
     assert recorded(run).data.metrics["system/system_memory_usage_megabytes"] > 0
     assert set(threading.enumerate()) == threads
     assert capfd.readouterr().err == ""
+
+
+def test_figures_of_a_second_evaluation_are_stored_where_they_differ(run):
+    run.log_figures({"test/accuracy": 0.9, "test/f1": 0.8})
+    time.sleep(0.002)
+    run.log_figures({"test/accuracy": 0.9, "test/f1": 0.7})
+    assert history(run, "test/accuracy") == [(0, 0.9)]
+    assert recorded(run).data.metrics["test/f1"] == 0.7

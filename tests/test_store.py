@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import http.server
 import socket
-import sqlite3
-import subprocess
-import sys
 import threading
 import time
 
@@ -16,26 +13,6 @@ import pytest
 from runforge.errors import StoreError
 from runforge.tracking.run import Run
 from runforge.tracking.store import open_store, outermost_project, store_uri
-
-EIGHT_AT_ONCE = """
-import os, sys
-from pathlib import Path
-from runforge.journal import MetricPoint
-from runforge.tracking.run import Run
-from runforge.tracking.store import open_store
-
-children = []
-for number in range(8):
-    child = os.fork()
-    if child == 0:
-        run = Run.start(open_store(Path(sys.argv[1]), "shared"), f"run {number}", {})
-        run.log_metrics([MetricPoint("loss", 0.5, step, 1000 + step) for step in range(50)])
-        run.end("FINISHED")
-        os._exit(0)
-    children.append(child)
-codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-sys.exit(any(codes))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -97,20 +74,6 @@ def test_opening_again_finds_the_same(tmp_path, monkeypatch):
     started = time.perf_counter()
     open_store(tmp_path, "two")
     assert time.perf_counter() - started < 1
-
-
-def test_eight_processes_that_meet_a_fresh_store(tmp_path):
-    command = [sys.executable, "-c", EIGHT_AT_ONCE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        rows = database.execute(
-            "select r.name, count(*) from runs r join metrics m using (run_uuid) group by 1"
-        ).fetchall()
-        experiments = database.execute("select name from experiments").fetchall()
-    database.close()
-    assert sorted(rows) == [(f"run {number}", 50) for number in range(8)]
-    assert sorted(experiments) == [("Default",), ("shared",)]
 
 
 def test_a_deleted_experiment_is_refused_and_can_be_restored(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def test_a_run_is_recorded_whole(project: Project, first: str) -> None:
     assert run.data.tags["runforge.primary_metric"] == "test/accuracy:max"
     folder = project.folder / "out" / "runs" / first
     assert "<html" in (folder / "evaluation" / "report.html").read_text()
+    assert list(project.folder.rglob("*.db")) == [project.folder / "mlflow.db"]
 
 
 def test_the_same_seed_gives_the_same_weights_and_figures(project: Project, first: str) -> None:
@@ -84,6 +86,18 @@ def test_training_starts_from_another_runs_weights(project: Project, first: str)
     for name, values in weights(project, first).items():
         np.testing.assert_allclose(weights(project, run_id)[name], values, atol=1e-6)
     assert client(project).get_run(run_id).data.tags["runforge.init_from"] == first
+
+
+def test_a_copied_project_trains_from_its_own_artifacts(
+    project: Project, first: str, tmp_path: Path
+) -> None:
+    there = Project(tmp_path / "copy")
+    shutil.copytree(project.folder, there.folder)
+    shutil.rmtree(there.folder / "out" / "runs" / first / "bundle", ignore_errors=True)
+    there.runforge("train", *SHORT, f"init_from={first[:8]}")
+    for one in (there, project):
+        address = client(one).get_run(first).info.artifact_uri
+        assert address.startswith(f"{one.folder.as_uri()}/mlruns/")
 
 
 def test_weights_of_a_run_that_is_not_there(project: Project) -> None:

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from runforge.job import Job
 from tests.conftest import Project, clean_environment
-from tests.jobs import digits_project, prepare_digits, unrecorded_job
+from tests.jobs import digits_project, make_job, prepare_digits
 from tests.trees import everything_below, left_in
 from tests.warm import Attempt
 
@@ -46,12 +46,11 @@ def trainings(count: int, trials: int) -> Iterator[tuple[str, str, bool]]:
         folder = Path(name)
         prepare_digits(folder, "machine=cpu", each=30)
         _whole(folder, "mlp", count)  # the first waits for the imports
-        shutil.rmtree(folder / "mlp")
         expected = {network: _whole(folder, network, count) for network in NETWORKS}
         for trial in range(trials):
             network, workers = list(NETWORKS)[trial % 2], trial // 2 % 2 * 2
             often = (OFTEN, f"machine.workers={workers}")
-            job = _job(folder, f"trial-{trial}", count, *NETWORKS[network], *often)
+            job = _job(folder, count, *NETWORKS[network], *often)
             killed += _killed_until_done(job, count, expected[network][1], chance)
             same += _results(job) == expected[network][0]
             shutil.rmtree(job.run_folder)
@@ -84,14 +83,14 @@ def pipeline(trials: int) -> Iterator[tuple[str, str, bool]]:
 def _whole(folder: Path, network: str, count: int) -> tuple[tuple[bytes, ...], float]:
     """What a training that is never interrupted leaves, and how long it takes."""
     rarely = "machine.checkpoint_interval_s=1000"
-    job = _job(folder, network, count, *NETWORKS[network], rarely)
+    job = _job(folder, count, *NETWORKS[network], rarely)
     began_s = time.monotonic()
     assert Attempt(job, count, folder / "whole").wait() == [0] * count
     return _results(job), time.monotonic() - began_s
 
 
-def _job(folder: Path, name: str, count: int, *overrides: str) -> Job:
-    job = unrecorded_job(folder, name, *SMALL, f"machine.devices={count}", *overrides)
+def _job(folder: Path, count: int, *overrides: str) -> Job:
+    job = make_job(folder, *SMALL, f"machine.devices={count}", *overrides)
     job.write()
     return job
 

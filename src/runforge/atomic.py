@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file; a process that is killed meanwhile leaves what was there before."""
+    beside = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
 
 
 @contextmanager

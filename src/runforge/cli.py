@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_sample(commands)
+    _add_sync(commands)
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
     stage.add_argument("stage", choices=("compose", "prepare", "train", "evaluate"))
     stage.set_defaults(module=None)
@@ -59,6 +60,14 @@ def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "folder", metavar="FOLDER", nargs="?", help="default: the root in conf/data/NAME.yaml"
     )
     sample.set_defaults(module="commands.sample")
+
+
+def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sync = commands.add_parser(
+        "sync", help="delivers what waited on disk while the MLflow store was away"
+    )
+    sync.add_argument("--json", action="store_true", help="one object on standard output")
+    sync.set_defaults(module="commands.sync")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

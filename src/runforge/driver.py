@@ -29,7 +29,7 @@ class WorkerFailed(RunforgeError):
 
 def work(job: Job, run: Run, launched: Launched) -> None:
     """Has the job done to its end, sending its metrics to `run`; raises as `assist` does."""
-    with system_metrics(run), Forwarder(job.journal, run):
+    with Forwarder(run, job.journal, job.system_journal), system_metrics(job.system_journal):
         tags = assist(job, launched)
     run.set_tags(tags)
 

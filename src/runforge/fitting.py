@@ -54,8 +54,7 @@ def run(job: Job) -> dict[str, str]:
         weights = checkpoints.full_weights(parts.learner.network)
         if ranks.is_first():
             _write(job, settings, prepared, weights)
-            if job.tracking_uri:
-                _record(job, settings, prepared)
+            _save_for_mlflow(job, prepared)
     return tags
 
 
@@ -201,12 +200,10 @@ def _write(
     History(tuple(rows)).write(folder / HISTORY)
 
 
-def _record(job: Job, settings: Settings, prepared: PreparedSet) -> None:
-    """The model as MLflow has it, from the bundle as it was written."""
+def _save_for_mlflow(job: Job, prepared: PreparedSet) -> None:
+    """The model as MLflow has it, from the bundle as it was written; the driver records it."""
     # Imported here, by rank 0, when the training is done: MLflow takes seconds.
-    from runforge.tracking.model_record import record_model
-    from runforge.tracking.run import Run
+    from runforge.tracking.model_record import save_model
 
     model = bundle.load(Path(job.model))
-    run = Run.join(job.tracking_uri, job.run_id)
-    record_model(run, model, prepared.inputs[:EXAMPLES].copy(), name=settings.title)
+    save_model(model, prepared.inputs[:EXAMPLES].copy(), job.mlflow_model, run_id=job.run_id)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from runforge.atomic import write_whole
+
 Step = Literal["train", "evaluate"]
 
 
@@ -24,8 +26,6 @@ class Job:
     model: str
     """The bundle: written by `train`, read by `evaluate`."""
     evaluation: str
-    tracking_uri: str = ""
-    """Empty where nothing is recorded."""
     lineage: dict[str, Any] = field(default_factory=dict)
     initial_bundle: str | None = None
     """The bundle whose weights training starts from."""
@@ -36,6 +36,16 @@ class Job:
     def journal(self) -> Path:
         """Metrics on their way to the store."""
         return Path(self.run_folder) / "journal.jsonl"
+
+    @property
+    def system_journal(self) -> Path:
+        """The machine's load on its way to the store."""
+        return Path(self.run_folder) / "system-journal.jsonl"
+
+    @property
+    def mlflow_model(self) -> Path:
+        """The model as MLflow has it, on its way to the store."""
+        return Path(self.run_folder) / "mlflow-model"
 
     @property
     def file(self) -> Path:
@@ -65,7 +75,7 @@ class Job:
 
     def note_done(self, step: Step, tags: dict[str, str]) -> None:
         """Says that a step is done: workers that are started again need not repeat it."""
-        _write_whole(self._note(step), tags)
+        write_whole(self._note(step), json.dumps(tags))
 
     def _note(self, step: Step) -> Path:
         return Path(self.run_folder) / f"{step}-done.json"
@@ -95,15 +105,9 @@ class Result:
     def write(self, path: Path) -> None:
         """Writes whole or not at all: a worker that was killed leaves no result."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, asdict(self))
+        write_whole(path, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Result | None:
         """What the worker wrote; None where it ended without a word."""
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-def _write_whole(path: Path, values: dict[str, Any]) -> None:
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(values), encoding="utf-8")
-    beside.replace(path)

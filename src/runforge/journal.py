@@ -7,7 +7,6 @@ kept as such (`NaN`, `Infinity`: JSON as Python reads and writes it).
 from __future__ import annotations
 
 import json
-import os
 import posixpath
 import re
 import time
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from runforge.errors import RunforgeError
+from runforge.lines import LineReader, open_to_append
 
 MAX_NAME_LENGTH = 250
 _NAME = re.compile(r"[/\w.\- ]+")
@@ -70,9 +70,7 @@ class Journal:
     """The writing end; each `append` is one whole line in the file when it returns."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_half_line(path)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = open_to_append(path)
 
     def append(self, metrics: Mapping[str, float], *, step: int, epoch: int | None = None) -> None:
         """Writes one entry; raises ValueError for a name that MLflow would change."""
@@ -104,24 +102,20 @@ class JournalReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
+        self._lines = LineReader(path)
         self._last_steps: dict[str, int] = {}
 
-    def read(self) -> list[Entry]:
-        """The whole lines appended since the last call; none while there is no file.
+    @property
+    def offset(self) -> int:
+        """Bytes read so far."""
+        return self._lines.offset
 
-        A half-written last line is left for the next call. Raises `RunforgeError` where a whole
-        line is no entry.
+    def read(self, until: int | None = None) -> list[Entry]:
+        """What was appended since the last call; `until`: only up to this offset.
+
+        Raises `RunforgeError` where a whole line is no entry.
         """
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            fresh = file.read()
-        whole = fresh[: fresh.rfind(b"\n") + 1]
-        entries = [self._news(self._entry(line)) for line in whole.splitlines()]
-        self._offset += len(whole)
+        entries = [self._news(self._entry(line)) for line in self._lines.read(until)]
         return [entry for entry in entries if entry.metrics]
 
     def _news(self, entry: Entry) -> Entry:
@@ -136,12 +130,6 @@ class JournalReader:
             fields: dict[str, Any] = json.loads(line)
             return Entry(**fields)
         except (ValueError, TypeError) as error:
-            raise RunforgeError(f"{self._path}: a line is no entry of a journal: {error}") from None
-
-
-def _drop_half_line(path: Path) -> None:
-    """Cuts what a killed writer left after the last line end, so that the next line is whole."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    os.truncate(path, content.rfind(b"\n") + 1)
+            raise RunforgeError(
+                f"{self._lines.path}: a line is no entry of a journal: {error}"
+            ) from None

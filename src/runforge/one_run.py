@@ -16,7 +16,13 @@ from runforge.errors import RunforgeError, StoreError
 from runforge.identity import identity
 from runforge.job import Job, Step
 from runforge.launch import Launched
-from runforge.recording import record_bundle, record_data, record_evaluation, record_start
+from runforge.recording import (
+    record_bundle,
+    record_data,
+    record_evaluation,
+    record_model,
+    record_start,
+)
 from runforge.schema import Schema
 from runforge.tracking.find import download_bundle, find_run
 from runforge.tracking.run import Run
@@ -85,11 +91,11 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
         record_data(run, settings, prepared)
         job = replace(
             _job(plan, run.run_id, prepared),
-            tracking_uri=store.uri,
             lineage=origin.to_dict(),
             initial_bundle=initial,
         )
         work(job, run, launched)
+        record_model(run, job.mlflow_model, settings.title)
         record_bundle(run, Path(job.model))
         if "evaluate" in plan.steps:
             record_evaluation(run, Path(job.evaluation), settings.evaluation.split)
@@ -118,7 +124,6 @@ def evaluate_again(project: Path, composed: Composed, trained: Bundle, launched:
         job = replace(
             _job(plan, run.run_id, places.prepared(project)),
             evaluation=str(places.evaluation(project)),
-            tracking_uri=store.uri,
             lineage=dict(trained.lineage),
         )
         job.repeat("evaluate")

@@ -20,9 +20,14 @@ def evaluation(project: Path) -> Path:
     return project / "out" / "evaluation"
 
 
+def runs(project: Path) -> Path:
+    """The folders of all runs."""
+    return project / "out" / "runs"
+
+
 def run_folder(project: Path, run_id: str) -> Path:
     """What belongs to one run and must outlive the stages' outputs, which DVC deletes."""
-    return project / "out" / "runs" / run_id
+    return runs(project) / run_id
 
 
 def sets(project: Path) -> Path:

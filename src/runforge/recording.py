@@ -7,6 +7,7 @@ record the same.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,16 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
 def record_bundle(run: Run, model: Path) -> None:
     """The bundle, so that any later run or command can start from this one's weights."""
     run.log_folder(model, "bundle")
+
+
+def record_model(run: Run, folder: Path, name: str) -> None:
+    """The model that the worker saved in MLflow's form, which is no longer needed then.
+
+    Of a run that goes on, it may have been recorded before.
+    """
+    if folder.is_dir():
+        run.log_model(folder, name)
+        shutil.rmtree(folder)
 
 
 def record_evaluation(run: Run, evaluation: Path, split: str) -> None:

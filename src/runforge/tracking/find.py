@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from runforge.errors import StoreError
-from runforge.tracking.store import Store
+from runforge.tracking.store import Store, errors_of_store, experiments_of_project
 
 PRIMARY_METRIC = "runforge.primary_metric"
 """The tag that names a run's main metric and which way is better: `test/accuracy:max`."""
@@ -89,18 +89,23 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
     """
     if destination.is_dir():
         return destination
-    if not store.client.list_artifacts(run_id, "bundle"):
-        mend = "name a run that finished training"
-        raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=destination.parent) as folder:
-        copied = Path(store.client.download_artifacts(run_id, "bundle", folder))
-        try:
-            copied.rename(destination)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+    with errors_of_store(store.uri):
+        if not store.client.list_artifacts(run_id, "bundle"):
+            mend = "name a run that finished training"
+            raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=destination.parent) as folder:
+            copied = Path(store.client.download_artifacts(run_id, "bundle", folder))
+            _take_place(copied, destination)
     return destination
+
+
+def _take_place(copied: Path, destination: Path) -> None:
+    try:
+        copied.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
 
 
 def _latest(store: Store) -> RunInfo:
@@ -156,19 +161,14 @@ def _search(
     count: int = _SEARCHED,
 ) -> list[RunInfo]:
     """Runs that fit MLflow's filter, the one started last first."""
-    page = store.client.search_runs(
-        list(experiments or _experiments(store)),
-        condition,
-        max_results=count,
-        order_by=["attributes.start_time DESC"],
-    )
+    with errors_of_store(store.uri):
+        page = store.client.search_runs(
+            list(experiments or experiments_of_project(store)),
+            condition,
+            max_results=count,
+            order_by=["attributes.start_time DESC"],
+        )
     return [_info(run) for run in page]
-
-
-def _experiments(store: Store) -> list[str]:
-    if not store.is_local:
-        return [store.experiment_id]
-    return [str(found.experiment_id) for found in store.client.search_experiments()]
 
 
 def _with_model(runs: Sequence[RunInfo]) -> list[RunInfo]:

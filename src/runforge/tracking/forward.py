@@ -1,4 +1,4 @@
-"""Sends a worker's journal to its run while the worker writes it."""
+"""Sends a worker's journal, and the machine's, to their run while they are written."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 from types import TracebackType
 
 from mlflow.exceptions import MlflowException
+from requests import RequestException
 
-from runforge.journal import JournalReader, MetricPoint
 from runforge.tracking.run import Run
+from runforge.tracking.unsent import Unsent
 
 POLL_S = 0.5
 
 
 class Forwarder:
-    """A thread that reads what is new in the journal and writes it to the run.
+    """A thread that reads what is new in journals and writes it to the run.
 
-    What the store did not take is sent again with the next poll, and a last time by `close`,
-    which raises what then still goes wrong: nothing is lost in silence.
+    While the store is away, metrics stay where they are, in the journals, and are tried again with
+    each poll. `close` gives the rest to the run, with which it waits if need be, and raises what
+    the store refused: nothing is lost in silence.
     """
 
-    def __init__(self, journal: Path, run: Run) -> None:
-        self._reader = JournalReader(journal)
+    def __init__(self, run: Run, *journals: Path) -> None:
+        self._unsent = [Unsent(journal) for journal in journals]
         self._run = run
-        self._unsent: list[MetricPoint] = []
-        self._epoch: float | None = None
         self._error: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="runforge-forwarder", daemon=True)
@@ -37,7 +37,9 @@ class Forwarder:
         self._thread.join()
         if self._error is not None:
             raise self._error
-        self._send()
+        for unsent in self._unsent:
+            self._run.log_metrics(unsent.points())
+            unsent.taken()
 
     def __enter__(self) -> Forwarder:
         return self
@@ -54,22 +56,13 @@ class Forwarder:
         while not self._stop.wait(POLL_S):
             try:
                 self._send()
-            except MlflowException:
-                continue  # the store may come back; `close` raises where it does not
+            except (MlflowException, RequestException):
+                continue  # the store may come back; `close` raises where it refuses
             except Exception as error:  # noqa: BLE001 - carried to the caller's thread by `close`
                 self._error = error
                 return
 
     def _send(self) -> None:
-        for entry in self._reader.read():
-            self._unsent += [p for p in entry.points() if self._is_news(p)]
-        if self._unsent:
-            self._run.log_metrics(self._unsent)
-            self._unsent = []
-
-    def _is_news(self, point: MetricPoint) -> bool:
-        """The epoch is said with every entry; one point for each change is enough."""
-        if point.name != "epoch":
-            return True
-        changed, self._epoch = point.value != self._epoch, point.value
-        return changed
+        for unsent in self._unsent:
+            self._run.try_metrics(unsent.points())
+            unsent.taken()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,13 +26,11 @@ _OF_MODELS = (MLFLOW_USER, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, *_MIRRORED.va
 
 
 def process_tags() -> dict[str, str]:
-    """User and program as MLflow has them; host and process, to find a driver that died."""
+    """User and program as MLflow has them."""
     return {
         MLFLOW_USER: _user(),
         MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name or "python",
         MLFLOW_SOURCE_TYPE: "LOCAL",
-        "runforge.host": socket.gethostname(),
-        "runforge.pid": str(os.getpid()),
     }
 
 

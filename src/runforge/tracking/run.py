@@ -5,95 +5,83 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
-from PIL import Image
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from runforge.errors import StoreError
 from runforge.journal import MetricPoint, check_metric_name
 from runforge.redaction import HIDDEN, is_secret_name, redact_addresses
+from runforge.tracking.drivers import driver_tags, ownership
 from runforge.tracking.origin import mirrored_tags, process_tags
-from runforge.tracking.store import Store
+from runforge.tracking.outbox import Outbox, tell_waiting
+from runforge.tracking.store import Store, errors_of_store
+from runforge.tracking.writes import Write, batches, clear_error, metric_writes, perform
 
-T = TypeVar("T")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 # MLflow's limits, for each call and each value.
 PARAMETERS_PER_BATCH = 100
-METRICS_PER_BATCH = 1000
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 
 DIGEST_LENGTH = 12
 
-ERROR = "runforge.error"
-"""The tag that says, in one line, why a run did not finish."""
-
 
 class Run:
-    """A run that is being written; every method has written when it returns."""
+    """A run that is being written.
 
-    def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
-        self.client = client
+    When a method returns, the store has what it was given; where the store is away, it waits on
+    disk (`outbox`) and goes there in the same order. What the store refuses is raised.
+    """
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.client = store.client
         self.run_id = run_id
-        self.experiment_id = experiment_id
-        self._not_finite: str | None = None
+        self._shown_uri = store.shown_uri
+        self._outbox = Outbox(store.client, store.project, run_id)
 
     @classmethod
     def start(
         cls, store: Store, name: str, tags: Mapping[str, str], *, parent: str | None = None
     ) -> Run:
-        """A new run with status RUNNING; `parent` is the id of the sweep it is a trial of."""
+        """A new run with status RUNNING; `parent` is the id of the sweep it is a trial of.
+
+        Raises `StoreError` where the store does not take it: without a run nothing can wait.
+        """
         family = {} if parent is None else {MLFLOW_PARENT_RUN_ID: parent}
-        made = store.client.create_run(
-            store.experiment_id, tags={**process_tags(), **family}, run_name=name
-        )
-        run = cls(store.client, made.info.run_id, store.experiment_id)
+        own = {**process_tags(), **driver_tags(), **family}
+        with errors_of_store(store.uri):
+            made = store.client.create_run(store.experiment_id, tags=own, run_name=name)
+        run = cls(store, made.info.run_id)
         run.set_tags(tags)
         return run
 
     @classmethod
     def resume(cls, store: Store, run_id: str) -> Run:
-        """A run that ended or was cut off, running again, now under this process.
-
-        Raises `StoreError` where the store has no such run.
-        """
-        try:
-            run = cls.join(store.uri, run_id)
+        """A run that ended or was cut off, running again, now under this process."""
+        run = cls(store, run_id)
+        with errors_of_store(store.uri), ownership(store.project):
+            # First whose it is: it may be running, of a driver that is gone, and be closed for it.
+            own = {**process_tags(), **driver_tags()}
+            perform(run.client, run_id, Write("tags", {"values": own}))
+            clear_error(run.client, run_id)
             run.client.update_run(run_id, status="RUNNING")
-            if run._tag(ERROR) is not None:
-                run.client.delete_tag(run_id, ERROR)
-        except MlflowException as error:
-            what = f"there is no run {run_id}"
-            raise StoreError(what, where=store.shown_uri, mend="it may be deleted") from error
-        run.set_tags(process_tags())
         return run
 
-    @classmethod
-    def join(cls, tracking_uri: str, run_id: str) -> Run:
-        """A run that another process started and will end, such as a worker's."""
-        client = MlflowClient(tracking_uri)
-        return cls(client, run_id, str(client.get_run(run_id).info.experiment_id))
-
     def log_parameters(self, parameters: Mapping[str, str]) -> None:
-        """Writes each value in full; of a run that goes on, what it began with holds.
+        """Writes each value in full.
 
         Those longer than MLflow holds are left out and named in the tag
         `runforge.parameters_left_out`; the configuration among the artifacts holds them.
         """
         shown = {name: _shown(name, value) for name, value in parameters.items()}
         left_out = [name for name, value in shown.items() if len(value) > PARAMETER_LENGTH]
-        there = {*left_out, *self.client.get_run(self.run_id).data.params}
-        kept = (Param(name, value) for name, value in shown.items() if name not in there)
-        for batch in _batches(kept, PARAMETERS_PER_BATCH):
-            self.client.log_batch(self.run_id, params=batch)
+        kept = ((name, value) for name, value in shown.items() if name not in left_out)
+        for batch in batches(kept, PARAMETERS_PER_BATCH):
+            self._give("parameters", values=dict(batch))
         if left_out:
             text = f"longer than {PARAMETER_LENGTH} characters, in full in the configuration: "
             self.set_tags({"runforge.parameters_left_out": text + ", ".join(left_out)})
@@ -103,7 +91,13 @@ class Run:
 
         Raises ValueError for a name that MLflow would change.
         """
-        self._send(points, {})
+        for write in list(metric_writes(points)):
+            self._outbox.give(write)
+
+    def try_metrics(self, points: Sequence[MetricPoint]) -> None:
+        """As `log_metrics`, but raises where the store is away, for who keeps the points."""
+        for write in list(metric_writes(points)):
+            perform(self.client, self.run_id, write)
 
     def log_figures(self, figures: Mapping[str, float | None]) -> None:
         """Writes the final figures, and to the page of the run's model too, where it has one.
@@ -111,17 +105,16 @@ class Run:
         All stand at step 0, as the UI draws bars of single values; an undefined one (None) is
         left out. Raises ValueError for a name that MLflow would change.
         """
-        now = time.time_ns() // 1_000_000
-        known = {name: value for name, value in figures.items() if value is not None}
-        points = [MetricPoint(name, value, 0, now) for name, value in known.items()]
-        self._send(points, self._model_and_data())
+        known = {check_metric_name(n): value for n, value in figures.items() if value is not None}
+        if known:
+            self._give("figures", values=known, time_ms=_now_ms())
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags; a value longer than MLflow holds is cut, and says so at its end."""
         every = {**tags, **mirrored_tags(tags)}
-        fitting = (RunTag(name, _fitting(value)) for name, value in every.items())
-        for batch in _batches(fitting, PARAMETERS_PER_BATCH):
-            self.client.log_batch(self.run_id, tags=batch)
+        fitting = ((name, _fitting(value)) for name, value in every.items())
+        for batch in batches(fitting, PARAMETERS_PER_BATCH):
+            self._give("tags", values=dict(batch))
 
     def log_folder(self, path: Path, name: str) -> None:
         """Copies a folder's content to the artifact folder `name`.
@@ -129,21 +122,23 @@ class Run:
         Raises `StoreError` where a link in it leads out of it: its target would be copied too.
         """
         _refuse_foreign_links(path)
-        self.client.log_artifacts(self.run_id, str(path), name)
+        self._give("folder", path, name=name)
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Copies one file to an artifact folder (None: to the top)."""
-        self.client.log_artifact(self.run_id, str(path), folder)
+        self._give("file", path, folder=folder)
 
     def log_text(self, text: str, name: str) -> None:
         """Writes a text as the artifact file `name`."""
-        self.client.log_text(self.run_id, text, name)
+        self._give("text", text=text, name=name)
 
     def log_picture(self, path: Path, name: str) -> None:
         """Writes a picture so that the UI's chart page shows it side by side for several runs."""
-        check_metric_name(name)
-        with Image.open(path) as picture:
-            self.client.log_image(self.run_id, picture, key=name, step=0, synchronous=True)
+        self._give("picture", path, name=check_metric_name(name), time_ms=_now_ms())
+
+    def log_model(self, folder: Path, name: str) -> None:
+        """Writes a model that `model_record` saved, as an output of the run."""
+        self._give("model", folder, name=name)
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes rows as the artifact `name` (`….json`), which the UI shows as a table.
@@ -154,11 +149,7 @@ class Run:
         """
         columns = list(dict.fromkeys(column for row in rows for column in row))
         cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-        self.client.log_dict(self.run_id, {"columns": columns, "data": cells}, name)
-        tables = [{"path": name, "type": "table"}]
-        known = json.loads(self._tag(MLFLOW_LOGGED_ARTIFACTS) or "[]")
-        tables += [table for table in known if table not in tables]
-        self.set_tags({MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)})
+        self._give("table", table={"columns": columns, "data": cells}, name=name)
 
     def log_dataset(
         self,
@@ -175,55 +166,32 @@ class Run:
         `source` is a path or an address; `schema` and `profile` are JSON values. Of the digest
         the first 12 characters are kept, which the UI shows beside the name.
         """
-        dataset = Dataset(
-            name=name,
-            digest=digest[:DIGEST_LENGTH],
-            source_type="local",
-            source=json.dumps({"uri": redact_addresses(source)}),
-            schema=json.dumps(schema),
-            profile=json.dumps(profile),
-        )
-        tags = [InputTag("mlflow.data.context", context)]
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+        values = {
+            "name": name,
+            "digest": digest[:DIGEST_LENGTH],
+            "source_type": "local",
+            "source": json.dumps({"uri": redact_addresses(source)}),
+            "schema": json.dumps(schema),
+            "profile": json.dumps(profile),
+        }
+        self._give("dataset", values=values, context=context)
 
     def end(self, status: Status, cause: str | None = None) -> None:
-        """Ends the run; `cause` is the one line of what went wrong, the tag `ERROR`."""
-        if cause:
-            self.set_tags({ERROR: redact_addresses(cause)})
-        self.client.set_terminated(self.run_id, status)
+        """Ends the run; `cause` is the one line of what went wrong, the tag `runforge.error`.
 
-    def _send(self, points: Sequence[MetricPoint], belongs_to: Mapping[str, str]) -> None:
-        metrics = (
-            Metric(check_metric_name(p.name), p.value, p.timestamp_ms, p.step, **belongs_to)
-            for p in points
-        )
-        for batch in _batches(metrics, METRICS_PER_BATCH):
-            self.client.log_batch(self.run_id, metrics=batch)
-        self._note_not_finite(points)
+        Says so on standard error where the store is away and something waits for it.
+        """
+        said = _fitting(redact_addresses(cause)) if cause else None
+        values = {"status": status, "cause": said, "time_ms": _now_ms()}
+        self._outbox.give(Write("end", values), insist=True)
+        tell_waiting(self._outbox, self._shown_uri)
 
-    def _model_and_data(self) -> dict[str, str]:
-        """What figures belong to: the model recorded last, and the data set named first."""
-        run = self.client.get_run(self.run_id)
-        models = run.outputs.model_outputs if run.outputs else []
-        data = run.inputs.dataset_inputs if run.inputs else []
-        if not models:
-            return {}
-        model = {"model_id": models[-1].model_id, "run_id": self.run_id}
-        if not data:
-            return model
-        one = data[0].dataset
-        return {**model, "dataset_name": one.name, "dataset_digest": one.digest}
+    def _give(self, kind: str, path: Path | None = None, /, **values: Any) -> None:
+        self._outbox.give(Write(kind, values, None if path is None else str(path)))
 
-    def _tag(self, name: str) -> str | None:
-        tags: dict[str, str] = self.client.get_run(self.run_id).data.tags
-        return tags.get(name)
 
-    def _note_not_finite(self, points: Sequence[MetricPoint]) -> None:
-        """Charts draw an infinity as a huge number: say where it came first."""
-        odd = next((p for p in points if not math.isfinite(p.value)), None)
-        if odd is not None and self._not_finite is None:
-            self._not_finite = f"{odd.name} was {odd.value} at step {odd.step}"
-            self.set_tags({"runforge.not_finite": self._not_finite})
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _shown(name: str, value: str) -> str:
@@ -247,8 +215,3 @@ def _refuse_foreign_links(folder: Path) -> None:
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             mend = "put the file itself there"
             raise StoreError("a link that leads out of the folder", where=str(path), mend=mend)
-
-
-def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(items, size)):
-        yield batch

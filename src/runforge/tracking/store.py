@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,10 @@ from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from runforge.errors import StoreError
 from runforge.redaction import redact_addresses
+from runforge.tracking.away import bound_requests
+from runforge.tracking.drivers import close_dead_runs
+from runforge.tracking.moved import follow_project
+from runforge.tracking.outbox import Delivery, deliver
 
 with warnings.catch_warnings():
     # MLflow 3.17 declares its tables with an option that SQLAlchemy 2.1 gave up; nothing of ours.
@@ -45,6 +51,8 @@ class Store:
     experiment_id: str
     experiment_name: str
     client: MlflowClient
+    project: Path
+    """The outermost project, absolute: what waits for the store is kept under its `out/runs/`."""
 
     @property
     def shown_uri(self) -> str:
@@ -95,34 +103,75 @@ def store_uri(project: Path) -> str:
 def open_store(project: Path, experiment_name: str) -> Store:
     """Opens the project's store, creating it and the experiment where they are missing.
 
-    Safe for any number of processes at once. Raises `StoreError` where a server does not answer,
-    the store can't be read, or the experiment was deleted.
+    Brings it up to date: artifacts of a project that was moved are found again, what waited on disk
+    is delivered, runs of drivers that are gone are closed. Safe for any number of processes at
+    once. Raises `StoreError` where a server does not answer, the store can't be read, or the
+    experiment was deleted.
     """
-    uri = store_uri(project)
+    root, uri = outermost_project(project), store_uri(project)
+    with errors_of_store(uri):
+        client, create = _connected(root, uri)
+        experiment_id = _experiment(client, experiment_name, create)
+        store = Store(uri, experiment_id, experiment_name, client, root)
+        _deliver_waiting(store)
+        _close_dead_runs(store)
+    return store
+
+
+def sync(project: Path) -> list[Delivery]:
+    """Delivers what waits on disk for the project's store; raises as `open_store` does."""
+    root, uri = outermost_project(project), store_uri(project)
+    with errors_of_store(uri):
+        client, _ = _connected(root, uri)
+        return deliver(client, root)
+
+
+def experiments_of_project(store: Store) -> list[str]:
+    """Where the project's runs are: in all of a file's experiments, in one of a shared server."""
+    if not store.is_local:
+        return [store.experiment_id]
+    return [str(found.experiment_id) for found in store.client.search_experiments()]
+
+
+def _connected(project: Path, uri: str) -> tuple[MlflowClient, Callable[[str], object]]:
+    """A client of the store, and what creates an experiment in it."""
     _hush()
-    with _errors_of_store(uri):
-        if uri.startswith("sqlite:"):
-            return _open_file(uri, outermost_project(project) / "mlruns", experiment_name)
-        if uri.startswith(_SERVERS):
-            _require_answer(uri)
-        return _open(uri, experiment_name)
+    bound_requests()
+    if uri.startswith("sqlite:"):
+        create = _made_file(project, uri).create_experiment
+        return MlflowClient(uri), create
+    if uri.startswith(_SERVERS):
+        _require_answer(uri)
+    client = MlflowClient(uri)
+    return client, client.create_experiment
 
 
-def _open_file(uri: str, artifacts: Path, experiment_name: str) -> Store:
+def _made_file(project: Path, uri: str) -> SqlAlchemyStore:
     """Creates and migrates under a lock: of processes that all met a fresh file, one survives."""
     database = Path(unquote(uri.removeprefix(_SQLITE)))
     database.parent.mkdir(parents=True, exist_ok=True)
+    artifacts = project / "mlruns"
     with FileLock(f"{database}.lock"):
         # Made here and not by the client, which would put the artifacts of new experiments
         # beneath the working directory.
         tables = SqlAlchemyStore(uri, artifacts.as_uri())  # type: ignore[no-untyped-call]
-        return _open(uri, experiment_name, create=tables.create_experiment)
+        # A file elsewhere may be that of several projects, and has not moved with this one.
+        moved = database.is_relative_to(project) and follow_project(database, artifacts)
+    if moved:
+        print(f"runforge: artifacts moved with the project, from {moved}", file=sys.stderr)
+    return tables
 
 
-def _open(uri: str, experiment_name: str, create: Callable[[str], object] | None = None) -> Store:
-    client = MlflowClient(uri)
-    experiment_id = _experiment(client, experiment_name, create or client.create_experiment)
-    return Store(uri, experiment_id, experiment_name, client)
+def _deliver_waiting(store: Store) -> None:
+    for delivery in deliver(store.client, store.project):
+        found = delivery.problem or f"{delivery.writes} writes that had waited were delivered"
+        print(f"runforge: run {delivery.run_id}: {found}", file=sys.stderr)
+
+
+def _close_dead_runs(store: Store) -> None:
+    experiments = experiments_of_project(store)
+    for run_id in close_dead_runs(store.client, store.project, experiments, local=store.is_local):
+        print(f"runforge: run {run_id} was closed: its driver is gone", file=sys.stderr)
 
 
 def _experiment(client: MlflowClient, name: str, create: Callable[[str], object]) -> str:
@@ -168,11 +217,11 @@ def _require_answer(uri: str) -> None:
 
 
 @contextmanager
-def _errors_of_store(uri: str) -> Iterator[None]:
+def errors_of_store(uri: str) -> Iterator[None]:
     """Turns what MLflow and the database say into one line without credentials."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         said = redact_addresses(str(error).strip()).splitlines() or [type(error).__name__]
         raise StoreError(
             f"the store can't be opened: {said[0]}",
