@@ -33,6 +33,9 @@ BROKEN = (
 
 CHUNK_ROWS = 1024
 
+ORIENTATION = 0x0112
+"""The EXIF tag."""
+
 
 class Image:
     """Pictures of one size and mode.
@@ -79,6 +82,18 @@ class Image:
         if picture.size != size:
             picture = picture.resize(size, Pictures.Resampling.BILINEAR, reducing_gap=3.0)
         return np.array(picture).reshape(self.height, self.width, self.channels)
+
+    def remarks(self, raw: Raw) -> tuple[str, ...]:
+        """What decoding changes beside the size, told by the file's header alone."""
+        if not isinstance(raw, bytes):
+            return ()
+        with Pictures.open(io.BytesIO(raw), formats=FORMATS) as picture:
+            changes = {
+                f"{picture.mode} made {self.mode}": picture.mode != self.mode,
+                "transparency filled": picture.has_transparency_data,
+                "turned upright": picture.getexif().get(ORIENTATION, 1) in range(2, 9),
+            }
+        return tuple(change for change, made in changes.items() if made)
 
     def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
         """`mean`, `std` (population; 1 where it is 0) of each channel, in units of 0..1. Exact."""
@@ -146,6 +161,8 @@ class Image:
 
     def _to_mode(self, picture: Pictures.Image) -> Pictures.Image:
         if picture.mode.startswith(("I", "F")):
+            if picture.has_transparency_data:
+                raise Refused(f"it has a transparent colour in the mode {picture.mode}")
             picture = Pictures.fromarray(_eight_bits(picture))
         elif picture.has_transparency_data:
             ground = Pictures.new("RGBA", picture.size, (self.background,) * 3 + (255,))

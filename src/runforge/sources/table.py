@@ -19,6 +19,10 @@ import polars
 from runforge.errors import ConfigError, DataError
 from runforge.sample import SPLITS, Raw, Sample
 
+LARGEST_BYTES = 2**30
+MOST_ROWS = 20_000_000
+"""Of a table: a CSV file is held as text, and a small Parquet file may claim any number."""
+
 BATCH_ROWS = 50_000
 """Rows that are held as Python text at a time, before they become compact columns."""
 
@@ -77,11 +81,14 @@ class Table:
 
     def _path(self, root: Path) -> Path:
         path = root / self.file
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise ConfigError(f"{self.file} leaves the data folder", where="data.source.file")
         if not path.is_file():
             raise DataError(
                 "there is no such file", where=str(path), mend="set data.root or data.source.file"
+            )
+        if not path.resolve().is_relative_to(root.resolve()):
+            mend = "move the file into data.root"
+            raise ConfigError(
+                f"{self.file} leaves the data folder", where="data.source.file", mend=mend
             )
         return path
 
@@ -90,7 +97,7 @@ class Table:
         header = self.columns if self.columns is not None else next(rows, _Row(0, [])).cells
         if not header:
             raise DataError("is empty", where=str(path), mend="it must have a header and rows")
-        _check_header(path, header)
+        _check_header(path, header, self.ignore)
         self._check_columns(path, header)
         schema = dict.fromkeys(header, polars.String)
         batches = _batches(_checked(path, rows, len(header)))
@@ -108,7 +115,7 @@ class Table:
             raise DataError(
                 f"line {reader.line_num} is no CSV ({error})",
                 where=str(path),
-                mend="check the quotes, and data.source.quote",
+                mend="check the quotes, data.source.quote, and cells that are long",
             ) from error
 
     def _cell(self, cell: str | None) -> str | None:
@@ -167,6 +174,10 @@ class _Inputs:
 
 
 def _text(path: Path) -> str:
+    size_bytes = path.stat().st_size
+    if size_bytes > LARGEST_BYTES:
+        what = f"has {size_bytes} bytes, more than {LARGEST_BYTES}"
+        raise DataError(what, where=str(path), mend="write it as Parquet")
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -181,7 +192,13 @@ def _text(path: Path) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str], ignored: list[str]) -> None:
+    if "" in header and "" not in ignored:
+        raise DataError(
+            f"column {header.index('') + 1} has no name, as when row numbers were written too",
+            where=str(path),
+            mend='name it, or leave it out: data.source.ignore=[""]',
+        )
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise DataError(
@@ -210,6 +227,10 @@ def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
 def _parquet(path: Path) -> polars.DataFrame:
     """Every column as text: numbers in their shortest form, which reads back as the same."""
     try:
+        rows = polars.scan_parquet(path, glob=False).select(polars.len()).collect().item()
+        if rows > MOST_ROWS:
+            what = f"has {rows} rows, more than {MOST_ROWS}"
+            raise DataError(what, where=str(path), mend="take a part of them")
         frame = polars.read_parquet(path, glob=False)
         return frame.with_columns(polars.all().cast(polars.String))
     except (polars.exceptions.PolarsError, OSError) as error:
