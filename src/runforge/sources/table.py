@@ -70,9 +70,11 @@ class Table:
         labels = [self._cell(cell) or "" for cell in frame[self.target]]
         splits = self._splits(path, frame)
         left_out = {self.target, self.split_column, *self.ignore}
-        inputs = _Inputs(
-            frame.select([c for c in frame.columns if c not in left_out]), self.missing
-        )
+        columns = [name for name in frame.columns if name not in left_out]
+        if not columns:
+            mend = "ignore fewer columns"
+            raise DataError("no column is left to learn from", where=str(path), mend=mend)
+        inputs = _Inputs(frame.select(columns), self.missing)
         name = path.relative_to(root).as_posix()
         return [
             Sample(f"{name}#{i + 1}", label, split, partial(inputs.row, i))
