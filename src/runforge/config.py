@@ -61,8 +61,9 @@ def read_params(project: Path) -> Composed:
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"no valid YAML: {error}", where=PARAMS) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mend = "run `dvc repro -f compose`"
+        raise ConfigError(f"no valid YAML: {error}", where=PARAMS, mend=mend) from error
     if not isinstance(values, dict):
         raise ConfigError("holds no keys", where=PARAMS, mend="run `dvc repro -f compose`")
     return Composed(values, check(values, Origin(project, file=PARAMS)))
@@ -103,17 +104,14 @@ def _hydra_compose(
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     _refuse_repeated(overrides)
-    # Hydra lets through what its YAML reader meets in a file, and defaults without an end.
-    unread = (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, RecursionError)
     try:
         with initialize_config_dir(str(project / CONF), version_base="1.3"):
             composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
-    except (HydraException, *unread) as error:
+    except Exception as error:
         raise _mistake(error, project, overrides) from error
     choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
     try:

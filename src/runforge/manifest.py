@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars
 
+from runforge.parquet import read_parquet
 from runforge.spreadsheet import write_csv
 
 COLUMNS = {
@@ -44,7 +45,7 @@ def write_manifest(entries: Sequence[Entry], path: Path) -> None:
 
 def read_manifest(path: Path) -> list[Entry]:
     """The inverse of `write_manifest`."""
-    frame = polars.read_parquet(path, glob=False)
+    frame = read_parquet(path)
     return [Entry(**row) for row in frame.select(list(COLUMNS)).iter_rows(named=True)]
 
 

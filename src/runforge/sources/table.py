@@ -17,6 +17,7 @@ from pathlib import Path
 import polars
 
 from runforge.errors import ConfigError, DataError
+from runforge.parquet import read_parquet, row_count
 from runforge.sample import SPLITS, Raw, Sample
 
 LARGEST_BYTES = 2**30
@@ -229,13 +230,12 @@ def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
 def _parquet(path: Path) -> polars.DataFrame:
     """Every column as text: numbers in their shortest form, which reads back as the same."""
     try:
-        rows = polars.scan_parquet(path, glob=False).select(polars.len()).collect().item()
+        rows = row_count(path)
         if rows > MOST_ROWS:
             what = f"has {rows} rows, more than {MOST_ROWS}"
             raise DataError(what, where=str(path), mend="take a part of them")
-        frame = polars.read_parquet(path, glob=False)
-        return frame.with_columns(polars.all().cast(polars.String))
-    except (polars.exceptions.PolarsError, OSError) as error:
+        return read_parquet(path).with_columns(polars.all().cast(polars.String))
+    except (polars.exceptions.PolarsError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"can't be read as a table of plain cells ({reason})",
