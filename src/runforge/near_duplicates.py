@@ -36,8 +36,9 @@ def hash_of(picture: np.ndarray) -> int | None:
     """The hash of a picture uint8 [H, W, 3]; None where it is too small or too plain to tell."""
     if min(picture.shape[:2]) < LEAST_SIDE:
         return None
-    grey = Image.fromarray(picture).convert("L").resize((9, 8), Image.Resampling.BOX)
-    levels = np.asarray(grey)
+    # In floats: levels rounded to whole numbers are often equal, and noise decides.
+    grey = Image.fromarray(picture).convert("L").convert("F")
+    levels = np.asarray(grey.resize((9, 8), Image.Resampling.LANCZOS))
     bits = levels[:, 1:] > levels[:, :-1]
     if not FEWEST_EDGES <= bits.sum() <= bits.size - FEWEST_EDGES:
         return None
