@@ -387,7 +387,7 @@ def _ended(whole: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
 
 
 PROPERTIES = {
-    "pictures": Property(_ended(pictures()), a_picture, 200),
+    "pictures": Property(_ended(pictures()), a_picture, 120),
     "folders": Property(TREES, a_folder, 30),
     "IDX files": Property(
         st.tuples(_ended(idx_pair()), _ended(idx_pair()), st.sampled_from(("", ".gz"))),
@@ -400,13 +400,13 @@ PROPERTIES = {
     "Parquet files": Property(
         st.tuples(_ended((parquet_file(),)), st.just("t.parquet"), st.just(",")), a_table, 60
     ),
-    "overrides": Property(OVERRIDES, overrides, 15),
+    "overrides": Property(OVERRIDES, overrides, 10),
     "files of conf/": Property(
         st.sampled_from(CONF_FILES).flatmap(
             lambda name: st.tuples(st.just(name), _ended((conf_file(name),)))
         ),
         a_conf_file,
-        8,
+        5,
     ),
     "keys of params.yaml": Property(
         st.tuples(
@@ -423,8 +423,8 @@ PROPERTIES = {
         # At most a thousand: a description may ask for a network that memory does not hold.
         st.tuples(st.sampled_from(BUNDLE_KEYS), plain_values(st.integers(-9, 999))),
         a_forged_bundle,
-        60,
+        30,
     ),
-    "predictions": Property(_ended((predictions_file(),)), predictions, 60),
-    "other predictions": Property(FRAMES, other_predictions, 60),
+    "predictions": Property(_ended((predictions_file(),)), predictions, 40),
+    "other predictions": Property(FRAMES, other_predictions, 40),
 }
