@@ -21,10 +21,11 @@ def read_parquet(path: Path) -> polars.DataFrame:
         with path.open("rb") as file:
             table = parquet.ParquetFile(file).read(use_threads=False)
         table.validate(full=True)
-        frame = polars.from_arrow(table)
+        # Without the notes of the writer, which are not validated, and damaged end the thread too.
+        frame = polars.from_arrow(pyarrow.table(table.columns, names=table.column_names))
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
         raise ValueError(_first_line(error)) from error
-    except polars.exceptions.PolarsError as error:
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise ValueError(_first_line(error)) from error
     assert isinstance(frame, polars.DataFrame)
     return frame
