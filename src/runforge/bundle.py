@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from runforge import bundle_file, targets
-from runforge.bundle_file import MEND, WEIGHTS, Bundle, read
-from runforge.errors import ConfigError, DataError
+from runforge.bundle_file import DESCRIPTION, MEND, WEIGHTS, Bundle, read
+from runforge.errors import ConfigError, DataError, RunforgeError
 from runforge.input_layer import InputLayer
 from runforge.schema import Schema
 from runforge.task import Task
@@ -90,12 +90,23 @@ def write(  # noqa: PLR0913 - what a bundle is made of
 
 def load(folder: Path) -> Model:
     """The model of a bundle, on the CPU; raises `DataError` where either file is not as written."""
-    model = Model(read(folder))
+    model = _build(folder)
     try:
         model.network.load_state_dict(_read_weights(folder, model.bundle))
     except RuntimeError as error:
         raise DataError(f"the weights don't fit: {error}", where=str(folder), mend=MEND) from error
     return model.eval()
+
+
+def _build(folder: Path) -> Model:
+    try:
+        return Model(read(folder))
+    except RunforgeError:
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        what = f"it describes no model that can be built ({cause})"
+        raise DataError(what, where=str(folder / DESCRIPTION), mend=MEND) from error
 
 
 def initialise_from(network: nn.Module, folder: Path) -> Initialised:

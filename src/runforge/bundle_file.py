@@ -65,7 +65,11 @@ def read(folder: Path) -> Bundle:
         raise DataError(what, where=str(path), mend="take the version that wrote it")
     if told != _text_hash(values):
         raise DataError("it was altered: its hash does not fit", where=str(path), mend=MEND)
-    return Bundle(**{**values, "schema": Schema.from_dict(values["schema"])})
+    try:
+        return Bundle(**{**values, "schema": Schema.from_dict(values["schema"])})
+    except (KeyError, TypeError) as error:
+        what = f"it describes no model ({error})"
+        raise DataError(what, where=str(path), mend=MEND) from error
 
 
 def _to_text(bundle: Bundle) -> str:

@@ -6,8 +6,6 @@ The only module that speaks to Hydra and OmegaConf. DVC composes the same `conf/
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ from typing import Any
 import yaml
 
 from runforge.config_check import CONF, CONFIG, Origin, check
+from runforge.config_mistakes import Composition, composition_mistake, value_mistake
 from runforge.errors import ConfigError
 from runforge.settings import Settings
-from runforge.signature import RENAMED
 
 PARAMS = "params.yaml"
 
@@ -63,8 +61,9 @@ def read_params(project: Path) -> Composed:
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"no valid YAML: {error}", where=PARAMS) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mend = "run `dvc repro -f compose`"
+        raise ConfigError(f"no valid YAML: {error}", where=PARAMS, mend=mend) from error
     if not isinstance(values, dict):
         raise ConfigError("holds no keys", where=PARAMS, mend="run `dvc repro -f compose`")
     return Composed(values, check(values, Origin(project, file=PARAMS)))
@@ -105,7 +104,6 @@ def _hydra_compose(
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -113,14 +111,26 @@ def _hydra_compose(
     try:
         with initialize_config_dir(str(project / CONF), version_base="1.3"):
             composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
-        choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
+    except Exception as error:
+        raise _mistake(error, project, overrides) from error
+    choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
+    try:
         # Hydra's own node holds interpolations that only its launchers can resolve.
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise _composition_mistake(error, project, overrides) from error
+    except OmegaConfBaseException as error:
+        raise value_mistake(error, Origin(project, overrides, choices)) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}, choices
+
+
+def _mistake(error: Exception, project: Path, overrides: Sequence[str]) -> ConfigError:
+    from omegaconf import OmegaConf
+
+    def known_keys() -> Sequence[str]:
+        return list(flatten(_hydra_compose(project, [])[0]))
+
+    return composition_mistake(error, Composition(project, overrides, OmegaConf.load, known_keys))
 
 
 def _refuse_repeated(overrides: Sequence[str]) -> None:
@@ -129,51 +139,6 @@ def _refuse_repeated(overrides: Sequence[str]) -> None:
         if names.count(name) > 1:
             mend = "give it once"
             raise ConfigError(f"{name} is given twice", where=f"override {override}", mend=mend)
-
-
-def _composition_mistake(error: Exception, project: Path, overrides: Sequence[str]) -> ConfigError:
-    """Hydra's and OmegaConf's long messages, as one line with the mend."""
-    text = " ".join(str(error).split()).partition(" See https://")[0]
-    if override := getattr(error, "override", None):
-        what = f"can't be read: {text}"
-        return ConfigError(what, where=f"override {override}", mend="write key=value")
-    if found := re.search(r"Could not find '([\w/-]+)/([^'/]*)'", text):
-        return _no_choice(found[1], found[2], project, overrides)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return _no_key(found[1], project, overrides)
-    if isinstance(error, yaml.YAMLError):
-        return ConfigError(f"no valid YAML: {text}", where=CONF)
-    return ConfigError(
-        text, where=CONF, mend="see https://hydra.cc/docs/advanced/override_grammar/basic"
-    )
-
-
-def _no_choice(group: str, choice: str, project: Path, overrides: Sequence[str]) -> ConfigError:
-    options = sorted(path.stem for path in (project / CONF / group).glob("*.yaml"))
-    where = next((f"override {o}" for o in overrides if o == f"{group}={choice}"), CONF)
-    if not options:
-        return ConfigError(f"there is no group {group}", where=where)
-    mend = _suggest(choice, options) + f"there are: {', '.join(options)}"
-    return ConfigError(f"there is no {CONF}/{group}/{choice}.yaml", where=where, mend=mend)
-
-
-def _no_key(key: str, project: Path, overrides: Sequence[str]) -> ConfigError:
-    where = next((f"override {o}" for o in overrides if o.split("=")[0] == key), CONF)
-    groups = [path.name for path in (project / CONF).iterdir() if path.is_dir()]
-    values, _ = _hydra_compose(project, [])
-    known = [*flatten(values), *groups]
-    parent, _, last = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == parent]
-    right = f"{parent}.{RENAMED.get(last)}"
-    elsewhere = [name for name in known if name.rpartition(".")[2] == last]
-    mend = f"did you mean {right}?" if right in siblings else _suggest(key, elsewhere or siblings)
-    mend = mend or _suggest(key, known) or "see conf/ for the keys"
-    return ConfigError(f"there is no key {key}", where=where, mend=mend)
-
-
-def _suggest(word: str, options: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}? " if close else ""
 
 
 def trials(project: Path, overrides: Sequence[str]) -> list[tuple[str, ...]]:
@@ -186,7 +151,7 @@ def trials(project: Path, overrides: Sequence[str]) -> list[tuple[str, ...]]:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         batches = BasicSweeper.split_arguments(parsed, None)
     except HydraException as error:
-        raise _composition_mistake(error, project, overrides) from error
+        raise _mistake(error, project, overrides) from error
     jobs = [tuple(job) for batch in batches for job in batch]
     return [tuple(o for o in job if not _is_hydras(o)) for job in jobs]
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from runforge.errors import ConfigError
 from runforge.settings import Settings
-from runforge.signature import keyword_model, model_problems
+from runforge.signature import classes_of, keyword_model, model_problems
 from runforge.targets import TARGET, split_target
 
 CONF, CONFIG = "conf", "config"
@@ -24,6 +24,15 @@ KNOWN = {
     "loss": ("reduction",),
 }
 """Keywords that only the run knows, by the name of the node: never keys of the configuration."""
+
+
+HOMES = {
+    **{"source": "runforge.sources.", "modality": "runforge.modalities."},
+    **{"network": "runforge.networks.", "augmentation": "runforge.augmentations."},
+    **{"task": "runforge.tasks.", "loss": "torch.nn.modules.loss."},
+    **{"optimizer": "torch.optim.", "schedule": "runforge.schedules."},
+}
+"""Where the classes of a node are, by the name of the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,8 @@ class Origin:
         """The override or the file that a key is set in."""
         for override in self.overrides:
             name = override.split("=")[0].lstrip("+~")
-            if key == name or key.startswith(f"{name}."):
+            added = override.startswith("+") and name.startswith(f"{key}.")
+            if key == name or key.startswith(f"{name}.") or added:
                 return f"override {override}"
         return self.file or self._file(key.split("."))
 
@@ -88,11 +98,18 @@ def check_share(batch_size: int, devices: int, where: str = "data.batch_size") -
 def _check_node(
     path: tuple[str, ...], node: Mapping[str, Any], values: Mapping[str, Any], origin: Origin
 ) -> None:
-    key = ".".join((*path, TARGET))
-    split_target(node[TARGET], f"{origin.of(key)}: {key}")
-    model = keyword_model(node[TARGET], KNOWN.get(path[-1], ()))
+    key, target = ".".join((*path, TARGET)), node[TARGET]
+    where = f"{origin.of(key)}: {key}"
+    module, _ = split_target(target, where)
+    home = HOMES.get(path[-1])
+    if home is not None and not f"{module}.".startswith(home):
+        mend = f"take one of {home}*"
+        raise ConfigError(f"{target} is no {path[-1]}", where=where, mend=mend)
+    model = keyword_model(target, KNOWN.get(path[-1], ()))
     if model is None:
-        raise ConfigError(f"there is no class {node[TARGET]}", where=f"{origin.of(key)}: {key}")
+        names = classes_of(module)
+        mend = f"there are: {', '.join(names)}" if names else f"there is no module {module}"
+        raise ConfigError(f"there is no class {target}", where=where, mend=mend)
     keywords = {k: v for k, v in node.items() if k != TARGET}
     problems = model_problems(model, keywords)
     if problems:

@@ -15,7 +15,7 @@ from runforge import bundle, ranks
 from runforge.bundle import Model
 from runforge.datamodule import FixedOrder
 from runforge.devices import device
-from runforge.errors import DataError
+from runforge.errors import DataError, TrainingError
 from runforge.evaluation import write_evaluation
 from runforge.history import HISTORY, History
 from runforge.job import Job
@@ -26,6 +26,9 @@ from runforge.settings import Settings
 
 BATCH_SIZE = 512
 """Samples predicted at once: figures do not depend on it, memory does."""
+
+SHOWN = 5
+"""Ids that a message names."""
 
 
 def run(job: Job) -> dict[str, str]:
@@ -44,6 +47,7 @@ def run(job: Job) -> dict[str, str]:
     _check_same_data(model, prepared)
     rows = prepared.rows(chosen.split)
     values = predict(model, prepared, rows)
+    _check_finite(values, np.array(prepared.ids)[rows])
     if not ranks.is_first():
         return {}
     predictions = Predictions(
@@ -89,6 +93,18 @@ def predict(model: Model, prepared: PreparedSet, rows: np.ndarray) -> np.ndarray
                 values.append(model(packed).cpu().numpy())
     own = torch.from_numpy(np.concatenate(done)), torch.from_numpy(np.concatenate(values))
     return ranks.in_order(*own).numpy()
+
+
+def _check_finite(values: np.ndarray, ids: np.ndarray) -> None:
+    """Raises `TrainingError`, on every rank, where a sample of [N, C] has no prediction.
+
+    Figures of the rest would flatter the model, and a class taken for it would be made up.
+    """
+    lost = ids[~np.isfinite(values).all(axis=1)].tolist()
+    if lost:
+        what = f"{len(lost)} of {len(ids)} samples have an output that is nan or infinite"
+        mend = "nothing is written; train again with a smaller learning rate or in 32-true"
+        raise TrainingError(f"{what}, first: {', '.join(lost[:SHOWN])}; {mend}")
 
 
 def _check_same_data(model: Model, prepared: PreparedSet) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from runforge.report.page import page
 from runforge.report.pictures import pictures
 from runforge.sample import Shown
 from runforge.schema import Schema
+from runforge.spreadsheet import write_csv
 
 PREDICTIONS, METRICS, REPORT = "predictions.parquet", "metrics.json", "report.html"
 CONFUSION, RESIDUALS, PER_CLASS = "confusion.csv", "residuals.csv", "per_class.csv"
@@ -67,23 +67,26 @@ def _write_metrics(path: Path, figures: Figures) -> None:
 
 def _write_tables(folder: Path, predictions: Predictions, figures: Figures) -> None:
     if figures.confusion is not None:
-        _write_csv(folder / CONFUSION, ("actual", "predicted"), _pairs(predictions))
+        write_csv(folder / CONFUSION, ("actual", "predicted"), _pairs(predictions))
     if figures.per_class:
-        _write_csv(
+        write_csv(
             folder / PER_CLASS,
             ("class", "precision", "recall", "f1", "support"),
             ((r.name, r.precision, r.recall, r.f1, r.support) for r in figures.per_class),
         )
     if figures.scatter is not None:
         columns = ("id", "actual", "predicted", "residual")
-        _write_csv(folder / RESIDUALS, columns, _residuals(figures.scatter))
+        write_csv(folder / RESIDUALS, columns, _residuals(figures.scatter))
     for curve in figures.curves:
         names = ("class", curve.x_name, curve.y_name)
-        _write_csv(folder / f"{curve.name}.csv", names, _points(curve))
+        write_csv(folder / f"{curve.name}.csv", names, _points(curve))
 
 
 def _pairs(predictions: Predictions) -> Iterable[Sequence[str]]:
-    """One row for each sample with a prediction, so that the cells sum to the matrix."""
+    """One row for each sample with a prediction, so that the cells sum to the matrix.
+
+    Class names as every CSV file shows them; as they are, they stand in `predictions.parquet`.
+    """
     finite = predictions.only_finite()
     if finite is not None:
         for target, guess in zip(finite.targets, finite.predicted, strict=True):
@@ -99,15 +102,6 @@ def _points(curve: Curve) -> Iterable[Sequence[object]]:
     for series in curve.series:
         for x, y in zip(series.x.tolist(), series.y.tolist(), strict=True):
             yield series.name, f"{x:.{DIGITS}g}", f"{y:.{DIGITS}g}"
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Names of classes stand as they are, for programs: a spreadsheet may take one beginning
-    with `=` for a formula, but mending it here would make it another class."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _write_pictures(folder: Path, drawn: Mapping[str, bytes], tiles: tuple[Tile, ...]) -> None:

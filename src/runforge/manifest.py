@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars
 
-FORMULA_BEGINNINGS = ("=", "+", "-", "@")
-"""What makes a spreadsheet take a cell for a formula and run it."""
+from runforge.parquet import read_parquet
+from runforge.spreadsheet import write_csv
 
 COLUMNS = {
     "id": polars.String,
@@ -46,21 +45,11 @@ def write_manifest(entries: Sequence[Entry], path: Path) -> None:
 
 def read_manifest(path: Path) -> list[Entry]:
     """The inverse of `write_manifest`."""
-    frame = polars.read_parquet(path, glob=False)
+    frame = read_parquet(path)
     return [Entry(**row) for row in frame.select(list(COLUMNS)).iter_rows(named=True)]
 
 
 def write_quarantine(entries: Sequence[Entry], path: Path) -> None:
     """`where,reason` of what was refused, safe to open in a spreadsheet."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["where", "reason"])
-        for entry in entries:
-            if entry.refused is not None:
-                writer.writerow([_inert(entry.where), _inert(entry.refused)])
-
-
-def _inert(cell: str) -> str:
-    """On one line, and no formula."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
-    return f"'{shown}" if shown.startswith(FORMULA_BEGINNINGS) else shown
+    rows = [(entry.where, entry.refused) for entry in entries if entry.refused is not None]
+    write_csv(path, ("where", "reason"), rows)

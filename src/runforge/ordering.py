@@ -6,13 +6,19 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-DIGITS = re.compile(r"(\d+)")
+DIGITS = re.compile(r"([0-9]+)")
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
+def natural_key(name: str) -> tuple[list[str | tuple[int, str]], str]:
     """Sorting key: numbers by value, letters without case; the name itself breaks ties."""
     parts = DIGITS.split(name.casefold())
-    return [int(p) if i % 2 else p for i, p in enumerate(parts)], name
+    return [_value(p) if i % 2 else p for i, p in enumerate(parts)], name
+
+
+def _value(digits: str) -> tuple[int, str]:
+    """Sorts as the number does, however long it is: Python makes no integer of 4,300 digits."""
+    significant = digits.lstrip("0")
+    return len(significant), significant
 
 
 def natural_order(names: Iterable[str]) -> list[str]:

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from runforge import prepared, quality
+from runforge import near_duplicates, prepared, quality
 from runforge.arrays import RowWriter, copy_rows, open_rows
 from runforge.atomic import new_folder
 from runforge.errors import ConfigError, DataError
 from runforge.manifest import Entry, write_manifest, write_quarantine
-from runforge.quality import Used
+from runforge.quality import Noticed, Used
 from runforge.reading import Reader, readable
 from runforge.sample import SPLITS, Modality, Sample, Source
 from runforge.schema import Schema, TargetKind
@@ -84,7 +84,7 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     Raises `DataError` where the data can't be used: too many refused, leakage, an empty split, a
     class without training samples.
     """
-    samples = source.samples(root)
+    samples = _listed(source, root)
     if not samples:
         raise DataError("there are no samples", where=str(root), mend="add data")
     layout = modality.layout(readable(samples))
@@ -92,6 +92,15 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     with new_folder(folder) as temporary:
         packing = _Packing(root, temporary, settings, samples)
         return packing.run(reader, dict(modality_node), progress)
+
+
+def _listed(source: Source, root: Path) -> Sequence[Sample]:
+    try:
+        return source.samples(root)
+    except OSError as error:
+        reason, mend = error.strerror or str(error), "check its name and who may read it"
+        what = f"can't be listed ({reason})"
+        raise DataError(what, where=str(error.filename or root), mend=mend) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,8 @@ class _Listing:
     packed_shape: tuple[int, ...]
     packed_dtype: str
     digest: str
+    remarks: Mapping[str, int]
+    """How often the modality remarked on something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,9 @@ class _Packing:
             target_mean=mean,
             target_std=std,
             split_counts=used.counts(classes) if self._is_class else _sizes(used),
-            quality=quality.report(used, listing.reasons, targets.tolist(), classes),
+            quality=quality.report(
+                used, targets.tolist(), classes, self._noticed(reader, listing, used)
+            ),
         )
         schema = replace(schema, fingerprint=_fingerprint(schema, entries, listing, targets))
         schema.write(self.folder / prepared.SCHEMA)
@@ -153,15 +166,16 @@ class _Packing:
     def _decode(self, reader: Reader, progress: bool) -> _Listing:
         contents: list[str | None] = []
         reasons: list[str | None] = []
+        remarks = Counter[str]()
         with RowWriter(self.folder / prepared.INPUTS) as writer:
             for decoded in reader.read(self.samples, progress=progress):
                 contents.append(decoded.content)
                 reasons.append(decoded.refused)
+                remarks.update(decoded.remarks)
                 if decoded.row is not None:
                     writer.append(decoded.row)
-        return _Listing(
-            contents, reasons, writer.shape, str(writer.dtype), writer.digest.hexdigest()
-        )
+        shape, dtype, digest = writer.shape, str(writer.dtype), writer.digest.hexdigest()
+        return _Listing(contents, reasons, shape, dtype, digest, remarks)
 
     def _used(self, listing: _Listing) -> Used:
         found = zip(self.samples, listing.contents, listing.reasons, strict=True)
@@ -186,6 +200,19 @@ class _Packing:
             index = {name: code for code, name in enumerate(classes)}
             return np.array([index[label] for label in labels], dtype=np.int64)
         return np.array([float(label) for label in labels], dtype=np.float32)
+
+    def _noticed(self, reader: Reader, listing: _Listing, used: Used) -> Noticed:
+        hashes, near = self._hashes(reader), None
+        if hashes is not None:
+            near = near_duplicates.near_pairs(hashes, used.splits, used.contents)
+        return Noticed(listing.reasons, listing.remarks, near)
+
+    def _hashes(self, reader: Reader) -> Sequence[int | None] | None:
+        rows, show = open_rows(self.folder / prepared.INPUTS), reader.modality.show
+        if show(rows[0], reader.layout).picture is None:
+            return None
+        pictures = (show(row, reader.layout).picture for row in rows)
+        return near_duplicates.hashes_of(p for p in pictures if p is not None)
 
     def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
         path = self.folder / "training.npy"

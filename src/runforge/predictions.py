@@ -12,6 +12,7 @@ import numpy as np
 import polars
 
 from runforge.errors import DataError
+from runforge.parquet import read_parquet
 
 PROBABILITY = "probability_"
 """What the column of a class's probability begins with; the class's name follows, literally."""
@@ -121,7 +122,7 @@ class Predictions:
         if not path.is_file():
             raise DataError("there are no predictions", where=str(path), mend=_MEND)
         try:
-            return _from_frame(polars.read_parquet(path, glob=False))
+            return _from_frame(read_parquet(path))
         except (polars.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
             text = f"no whole file of predictions ({error})"
             raise DataError(text, where=str(path), mend=_MEND) from error

@@ -18,6 +18,13 @@ from runforge.prepared import PreparedSet
 from runforge.schema import Schema
 from runforge.settings import DataSettings, Settings, plain
 
+TOLD = {
+    "conflicting": "of one content but different targets",
+    "leaking": "contents in more than one split",
+    "near_duplicates": "nearly the same as one of another split",
+}
+"""What the terminal is told beside the counts, where there is any; the schema holds all of it."""
+
 
 def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = False) -> Schema:
     """Packs the data into `folder`, whole or not at all; raises `DataError`."""
@@ -54,10 +61,15 @@ def shared_set(project: Path, settings: Settings, *, quiet: bool = False) -> Pat
 
 def data_root(project: Path, data: DataSettings) -> Path:
     """The folder of the raw data; raises `DataError` where there is none."""
-    root = project / data.root
-    if not root.is_dir():
+    root, where = project / data.root, f"data.root={data.root}"
+    try:
+        there = root.is_dir()
+    except OSError as error:
+        mend = "set data.root to a folder"
+        raise DataError(f"can't be a folder ({error.strerror})", where=where, mend=mend) from error
+    if not there:
         mend = "put data there, set data.root=FOLDER, or write samples: `runforge sample digits`"
-        raise DataError("there is no such folder", where=f"data.root={data.root}", mend=mend)
+        raise DataError("there is no such folder", where=where, mend=mend)
     return root
 
 
@@ -93,5 +105,9 @@ def _listing(root: Path) -> Iterator[str]:
 
 def _summary(schema: Schema) -> str:
     counts = ", ".join(f"{schema.count(split)} {split}" for split in schema.split_counts)
-    refused = schema.quality.get("refused", 0)
-    return f"{counts}; {refused} refused; fingerprint {schema.fingerprint[:12]}"
+    found = schema.quality
+    told = [f"{found[name]} {text}" for name, text in TOLD.items() if found[name]]
+    told += [f"look alike: {' and '.join(map(repr, g))}" for g in found["look_alike_classes"]]
+    return "; ".join(
+        [counts, f"{found['refused']} refused", *told, f"fingerprint {schema.fingerprint[:12]}"]
+    )

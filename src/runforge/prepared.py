@@ -10,6 +10,7 @@ import polars
 
 from runforge.arrays import open_rows
 from runforge.errors import DataError
+from runforge.parquet import read_parquet
 from runforge.sample import SPLITS
 from runforge.schema import FORMAT, Schema
 
@@ -48,9 +49,7 @@ class PreparedSet:
     @classmethod
     def _read(cls, folder: Path) -> PreparedSet:
         schema = Schema.read(folder / SCHEMA)
-        used = polars.read_parquet(folder / MANIFEST, glob=False).filter(
-            polars.col("row").is_not_null()
-        )
+        used = read_parquet(folder / MANIFEST).filter(polars.col("row").is_not_null())
         inputs, targets = open_rows(folder / INPUTS), open_rows(folder / TARGETS)
         if schema.format != FORMAT:
             raise ValueError(f"its format is {schema.format}, not {FORMAT}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from runforge.splitting import disagreeing, repeated
 
 SHOWN = 5
 """Examples that a message or the schema names."""
+
+PARTICULAR = re.compile(r"'[^']*'|\d+(×\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,11 @@ def check_leakage(root: Path, used: Used) -> None:
 def _pair(used: Used, group: Sequence[int], values: Sequence[object]) -> list[str]:
     """The first sample of a group, and the first one that differs from it in `values`."""
     other = next(row for row in group if values[row] != values[group[0]])
-    return [used.samples[row].where for row in (group[0], other)]
+    return _names(used, (group[0], other))
+
+
+def _names(used: Used, rows: Sequence[int]) -> list[str]:
+    return [used.samples[row].where for row in rows]
 
 
 def check_classes(root: Path, used: Used, classes: Sequence[str]) -> None:
@@ -106,21 +113,55 @@ def check_splits(root: Path, used: Used, shares: Mapping[str, float]) -> None:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """What was seen while the samples were read."""
+
+    reasons: Sequence[str | None]
+    """Why each sample was refused; None where it was not."""
+    remarks: Mapping[str, int]
+    """What the modality said of samples that it decoded, and of how many."""
+    near: Sequence[tuple[int, int]] | None
+    """Rows that show nearly the same in two splits; None: no one can be told by a hash."""
+
+
 def report(
-    used: Used, reasons: Sequence[str | None], targets: Sequence[float], classes: Sequence[str]
+    used: Used, targets: Sequence[float], classes: Sequence[str], noticed: Noticed
 ) -> dict[str, Any]:
     """The schema's `quality`: counts, each with a few examples by name."""
     given = used.given()
     conflicting, leaking = (disagreeing(used.contents, values) for values in (targets, given))
+    kinds = Counter(_kind(reason) for reason in noticed.reasons if reason is not None)
+    near = noticed.near
     return {
-        "samples": len(reasons),
-        "refused": sum(reason is not None for reason in reasons),
+        "samples": len(noticed.reasons),
+        "refused": kinds.total(),
+        "refused_reasons": dict(kinds),
+        "remarks": dict(noticed.remarks),
         "duplicated": sum(len(group) - 1 for group in repeated(used.contents)),
         "conflicting": len(conflicting),
         "conflicting_samples": [_pair(used, g, targets) for g in conflicting[:SHOWN]],
         "leaking": len(leaking),
         "leaking_samples": [_pair(used, g, given) for g in leaking[:SHOWN]],
+        "near_duplicates": None if near is None else len(near),
+        "near_duplicate_samples": [_names(used, pair) for pair in (near or ())[:SHOWN]],
         "look_alike_classes": look_alikes(classes),
+        **(_balance(used.counts(classes)) if classes else {}),
+    }
+
+
+def _kind(reason: str) -> str:
+    """A reason without what is different for each sample."""
+    return PARTICULAR.sub("…", re.split(r": | \(", reason)[0])
+
+
+def _balance(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """How uneven the training classes are, and which classes a split lacks."""
+    training = counts["train"].values()
+    absent = {split: [n for n, count in of.items() if not count] for split, of in counts.items()}
+    return {
+        "class_imbalance": max(training) / min(training),
+        "absent_classes": {split: names for split, names in absent.items() if names},
     }
 
 

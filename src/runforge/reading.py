@@ -38,6 +38,8 @@ class Decoded:
     content: str | None
     row: np.ndarray | None
     refused: str | None
+    remarks: Sequence[str] = ()
+    """What the modality says of a sample that it decoded."""
 
 
 def readable(samples: Sequence[Sample]) -> Iterator[Raw]:
@@ -97,7 +99,8 @@ class Reader:
             problem = self.label_problem(sample.label)
             if problem is not None:
                 raise Refused(problem)
-            return Decoded(content, self.modality.decode(raw, self.layout), None)
+            row = self.modality.decode(raw, self.layout)
+            return Decoded(content, row, None, self.modality.remarks(raw))
         except Refused as refused:
             return Decoded(content, None, str(refused))
 

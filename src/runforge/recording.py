@@ -20,6 +20,9 @@ from runforge.schema import Schema
 from runforge.settings import Settings
 from runforge.tracking.run import Run
 
+COUNTED = ("refused", "duplicated", "conflicting", "leaking", "near_duplicates")
+"""What preparing noticed, as tags that runs can be searched by."""
+
 
 def record_start(run: Run, values: Mapping[str, Any], lineage: Lineage) -> None:
     """Configuration and lineage: known before anything is done."""
@@ -44,8 +47,10 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
         profile={"split_counts": schema.split_counts, "quality": schema.quality},
         context="training",
     )
-    refused = str(schema.quality.get("refused", 0))
-    run.set_tags({"runforge.data_fingerprint": schema.fingerprint, "runforge.refused": refused})
+    counts = {f"runforge.{name}": schema.quality.get(name) for name in COUNTED}
+    known = {name: str(count) for name, count in counts.items() if count is not None}
+    run.set_tags({"runforge.data_fingerprint": schema.fingerprint, **known})
+    run.log_text(json.dumps(schema.quality, indent=2, ensure_ascii=False), "data/quality.json")
     run.log_file(prepared / "schema.json", "data")
     run.log_file(prepared / "quarantine.csv", "data")
 

@@ -68,6 +68,10 @@ class Modality(Protocol):
         """One packed row, always of the same shape and type; raises `Refused`."""
         ...
 
+    def remarks(self, raw: Raw) -> Sequence[str]:
+        """What a person should know of a sample that was decoded: cells missing, a mode changed."""
+        ...
+
     def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
         """What `normalise` needs, from the training split's packed rows [N, ...]."""
         ...

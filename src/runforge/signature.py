@@ -66,6 +66,14 @@ def keyword_model(target: str, known: Sequence[str]) -> type[BaseModel] | None:
     return create_model(name, __config__=config, **fields)
 
 
+def classes_of(module: str) -> list[str]:
+    """Names of the public classes in a module; none where it can't be found."""
+    path = source_file(module)
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    return [name for name in names if not name.startswith("_")]
+
+
 def _constructor(path: Path, name: str) -> ast.arguments | None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}

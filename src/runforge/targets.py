@@ -31,7 +31,8 @@ def split_target(target: object, where: str = TARGET) -> tuple[str, str]:
     """Module and class name of a dotted path; raises `ConfigError` where it is not allowed."""
     parts = target.split(".") if isinstance(target, str) else []
     if len(parts) < 2 or not all(p.isidentifier() and not keyword.iskeyword(p) for p in parts):
-        raise ConfigError(f"{target!r} is no dotted path of a class", where=where)
+        what, mend = f"{target!r} is no dotted path of a class", "write module.Class"
+        raise ConfigError(what, where=where, mend=mend)
     module, name = ".".join(parts[:-1]), parts[-1]
     if not (module.startswith(ALLOWED_PACKAGES) or module in ALLOWED_MODULES):
         allowed = ", ".join(f"{p}*" for p in ALLOWED_PACKAGES) + ", " + ", ".join(ALLOWED_MODULES)

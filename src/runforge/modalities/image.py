@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -32,6 +34,13 @@ BROKEN = (
 )
 
 CHUNK_ROWS = 1024
+
+LARGE_PIXELS = 4_000_000
+ONE_LARGE = threading.Lock()
+"""Larger pictures are decoded one after another: each takes up to 16 bytes a pixel meanwhile."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag."""
 
 
 class Image:
@@ -75,10 +84,19 @@ class Image:
                 "pictures can't be made of a table's rows", where="data.modality", mend="use Table"
             )
         picture = self._of_array(raw) if isinstance(raw, np.ndarray) else self._of_file(raw)
-        size = (self.width, self.height)
-        if picture.size != size:
-            picture = picture.resize(size, Pictures.Resampling.BILINEAR, reducing_gap=3.0)
         return np.array(picture).reshape(self.height, self.width, self.channels)
+
+    def remarks(self, raw: Raw) -> tuple[str, ...]:
+        """What decoding changes beside the size, told by the file's header alone."""
+        if not isinstance(raw, bytes):
+            return ()
+        with Pictures.open(io.BytesIO(raw), formats=FORMATS) as picture:
+            changes = {
+                f"{picture.mode} made {self.mode}": picture.mode != self.mode,
+                "transparency filled": picture.has_transparency_data,
+                "turned upright": _was_turned(picture),
+            }
+        return tuple(change for change, made in changes.items() if made)
 
     def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
         """`mean`, `std` (population; 1 where it is 0) of each channel, in units of 0..1. Exact."""
@@ -111,31 +129,38 @@ class Image:
         if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):
             raise Refused(f"an array {array.dtype} {list(array.shape)} is no picture")
         self._check_size(array.shape[1], array.shape[0])
-        return Pictures.fromarray(array).convert(self.mode)
+        return self._sized(Pictures.fromarray(array).convert(self.mode))
 
     def _of_file(self, content: bytes) -> Pictures.Image:
         try:
-            return self._to_mode(self._loaded(content))
+            with Pictures.open(io.BytesIO(content), formats=FORMATS) as picture:
+                self._check(picture)
+                # JPEG is decoded at a half, quarter or eighth where that leaves twice the size.
+                picture.draft(None, (2 * max(self.width, self.height),) * 2)
+                large = picture.width * picture.height > LARGE_PIXELS
+                with ONE_LARGE if large else nullcontext():
+                    return self._sized(self._to_mode(_upright(picture)))
         except UnidentifiedImageError:
             raise Refused(f"it is no picture of a known format ({_begin(content)})") from None
         except BROKEN as error:
             raise Refused(f"it can't be decoded: {_reason(error)}") from error
 
-    def _loaded(self, content: bytes) -> Pictures.Image:
-        """The picture, decoded in full and upright."""
-        with Pictures.open(io.BytesIO(content), formats=FORMATS) as picture:
-            self._check_size(*picture.size)
-            frames = getattr(picture, "n_frames", 1)
-            # MPO is a JPEG with more behind it; its first picture is the photograph.
-            if frames > 1 and picture.format != "MPO":
-                raise Refused(f"it holds {frames} pictures, not one")
-            # JPEG is decoded at a half, quarter or eighth where that leaves twice the size wanted.
-            picture.draft(None, (2 * max(self.width, self.height),) * 2)
-            picture.load()
-            # A 16-bit PGM opens as 32-bit integers too, but its range is known.
-            if picture.mode == "I" and picture.format == "TIFF":
-                raise Refused("its numbers are 32-bit integers, of unknown range")
-            return ImageOps.exif_transpose(picture)
+    def _check(self, picture: Pictures.Image) -> None:
+        """Raises `Refused` for what the header tells, before anything is decoded."""
+        self._check_size(*picture.size)
+        frames = getattr(picture, "n_frames", 1)
+        # MPO is a JPEG with more behind it; its first picture is the photograph.
+        if frames > 1 and picture.format != "MPO":
+            raise Refused(f"it holds {frames} pictures, not one")
+        # A 16-bit PGM opens as 32-bit integers too, but its range is known.
+        if picture.mode == "I" and picture.format == "TIFF":
+            raise Refused("its numbers are 32-bit integers, of unknown range")
+
+    def _sized(self, picture: Pictures.Image) -> Pictures.Image:
+        size = (self.width, self.height)
+        if picture.size == size:
+            return picture
+        return picture.resize(size, Pictures.Resampling.BILINEAR, reducing_gap=3.0)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
@@ -146,6 +171,8 @@ class Image:
 
     def _to_mode(self, picture: Pictures.Image) -> Pictures.Image:
         if picture.mode.startswith(("I", "F")):
+            if picture.has_transparency_data:
+                raise Refused(f"it has a transparent colour in the mode {picture.mode}")
             picture = Pictures.fromarray(_eight_bits(picture))
         elif picture.has_transparency_data:
             ground = Pictures.new("RGBA", picture.size, (self.background,) * 3 + (255,))
@@ -153,6 +180,19 @@ class Image:
         elif picture.mode in ("P", "CMYK", "PA"):
             picture = picture.convert("RGB")
         return picture.convert(self.mode)
+
+
+def _upright(picture: Pictures.Image) -> Pictures.Image:
+    """Decoded in full, and turned as the camera was held."""
+    picture.load()
+    return ImageOps.exif_transpose(picture)
+
+
+def _was_turned(picture: Pictures.Image) -> bool:
+    """By EXIF; a PNG file may hold it behind its pixels, and is not decoded again for that."""
+    if picture.format == "PNG" and "exif" not in picture.info:
+        return False
+    return picture.getexif().get(ORIENTATION) in range(2, 9)
 
 
 def _eight_bits(picture: Pictures.Image) -> np.ndarray:

@@ -24,6 +24,10 @@ MAX_CATEGORIES = 1000
 
 UNKNOWN = -1.0
 
+FEWEST_NUMBERS, MOST_OTHERS = 5, 0.2
+"""A column of so many different numbers, and of at most this share of other texts, is no category
+as it stands: one cell of `?` or `1e999` would have turned its numbers into names."""
+
 
 class Table:
     """Columns of numbers and of categories.
@@ -55,6 +59,9 @@ class Table:
         values = {name: [v for v in cells if v is not None] for name, cells in columns.items()}
         numbers = [name for name in columns if self._is_number(name, values[name])]
         categories = [name for name in columns if name not in numbers]
+        for name in categories:
+            if name not in self.categories:
+                _check_category(name, values[name])
         return {
             "numbers": numbers,
             "categories": [_category(name, values[name]) for name in categories],
@@ -67,6 +74,10 @@ class Table:
         numbers = [_number(cells, name) for name in layout["numbers"]]
         codes = [_code(cells, column["name"], column["values"]) for column in layout["categories"]]
         return np.array(numbers + codes, dtype=np.float32)
+
+    def remarks(self, raw: Raw) -> tuple[str, ...]:
+        """Which cells are missing."""
+        return tuple(f"{name!r} missing" for name, cell in _cells(raw).items() if cell is None)
 
     def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
         """One number for each input of the network, of every name.
@@ -156,6 +167,26 @@ def _cells(raw: Raw) -> Mapping[str, str | None]:
 def _names(layout: Mapping[str, Any]) -> list[str]:
     """The packed columns, in order."""
     return [*layout["numbers"], *(column["name"] for column in layout["categories"])]
+
+
+def _check_category(name: str, values: Sequence[str]) -> None:
+    """Raises `DataError` where its values are numbers but for a few, or numbers in another form."""
+    meant = sum(_meant_as_number(value) for value in values)
+    if meant < FEWEST_NUMBERS or meant < (1 - MOST_OTHERS) * len(values):
+        return
+    odd = next(value for value in values if parse_number(value) is None)
+    raise DataError(
+        f"the column {name!r} holds numbers and {odd[:40]!r}",
+        where="data.modality",
+        mend="mend the cells, list what stands for none in data.source.missing_values, or name the"
+        " column in data.modality.numbers (such rows are refused) or .categories",
+    )
+
+
+def _meant_as_number(cell: str) -> bool:
+    """A number to a person: with a decimal comma, blanks or a per cent sign too."""
+    bare = cell.replace(",", ".", 1).replace(",", "").strip("% ")
+    return parse_number(bare) is not None
 
 
 def _category(name: str, values: Sequence[str]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ length of each axis in 4 bytes, then the values (LeCun, http://yann.lecun.com/ex
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Sequence
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,10 @@ from runforge.errors import DataError
 from runforge.sample import Sample
 
 PARTS = {"train": "train", "t10k": "test"}
+
+HARMLESS_BYTES = 256 * 2**20
+MOST_EXPANSION = 100
+"""What a compressed file may come to: real pictures shrink to a fifth, a bomb to a thousandth."""
 
 
 class Idx:
@@ -79,7 +85,11 @@ def _one(images: np.ndarray, index: int) -> np.ndarray:
 
 def _find(root: Path, stem: str, kind: str) -> Path | None:
     names = [f"{stem}{dot}{kind}-ubyte{end}" for end in ("", ".gz") for dot in "-."]
-    return next((root / name for name in names if (root / name).is_file()), None)
+    found = next((root / name for name in names if (root / name).is_file()), None)
+    if found is not None and not found.resolve().is_relative_to(root.resolve()):
+        mend = "put the file itself there"
+        raise DataError("it is a link that leaves the data folder", where=str(found), mend=mend)
+    return found
 
 
 def _needed(root: Path, stem: str, kind: str) -> Path:
@@ -95,31 +105,30 @@ def _needed(root: Path, stem: str, kind: str) -> Path:
 
 def _read(path: Path, *, axes: int) -> np.ndarray:
     """All values of a file, uint8 [N] or [N, H, W]."""
-    content = _content(path)
-    start = 4 + 4 * axes
-    if content[:4] != bytes((0, 0, 8, axes)) or len(content) < start:
-        raise DataError(
-            f"does not begin like an IDX file of {axes} axes of bytes",
-            where=str(path),
-            mend="download it again",
-        )
-    shape = [int(n) for n in np.frombuffer(content, dtype=">u4", count=axes, offset=4)]
-    count = len(content) - start
-    wanted = int(np.prod(shape, dtype=object))
-    if count != wanted or wanted == 0:
-        raise DataError(
-            f"holds {count} values where its header says {wanted}",
-            where=str(path),
-            mend="download it again",
-        )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
-
-
-def _content(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return _values(file, axes, path)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"can't be read ({error})", where=str(path), mend="download it again"
-        ) from error
+        raise _damaged(path, f"can't be read ({error})") from error
+
+
+def _values(file: BufferedReader | gzip.GzipFile, axes: int, path: Path) -> np.ndarray:
+    """As the header says, which is believed only as far as the size of the file allows."""
+    begin = file.read(4 + 4 * axes)
+    if begin[:4] != bytes((0, 0, 8, axes)) or len(begin) < 4 + 4 * axes:
+        raise _damaged(path, f"does not begin like an IDX file of {axes} axes of bytes")
+    shape = [int(n) for n in np.frombuffer(begin, dtype=">u4", offset=4)]
+    wanted, size_bytes = math.prod(shape), path.stat().st_size
+    if wanted == 0:
+        raise _damaged(path, "holds no values")
+    if wanted > max(HARMLESS_BYTES, MOST_EXPANSION * size_bytes):
+        raise _damaged(path, f"has {size_bytes} bytes where its header says {wanted} values")
+    content = file.read(wanted + 1)
+    if len(content) != wanted:
+        found = "more" if len(content) > wanted else str(len(content))
+        raise _damaged(path, f"holds {found} values where its header says {wanted}")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(what, where=str(path), mend="download it again")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,12 @@ from runforge.sample import SPLITS, Sample
 
 JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What operating systems leave behind; names that start with a dot are junk too."""
+
+DEEPEST = 100
+"""Folders in one another; far more than anybody lays out, far fewer than Python can descend."""
+
+LARGEST_BYTES = 256 * 2**20
+"""Of one file: it is read as a whole, by several threads at once. 50 million pixels fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +86,17 @@ class _Listing:
     folder: Path
 
     def samples(self) -> list[Sample]:
+        self._check_link()
         classes = _folders(self.folder)
         _check_classes(self.folder, [path.name for path in classes])
         found = [sample for path in classes for sample in self._of_class(path)]
         return found + list(_strays(self.root, self.folder, self.split))
+
+    def _check_link(self) -> None:
+        reason = _link_problem(self.folder, (self.root.resolve(),)) if self.split else None
+        if reason is not None:
+            mend = "put the folder itself there"
+            raise DataError(f"it is {reason}", where=str(self.folder), mend=mend)
 
     def _of_class(self, folder: Path) -> list[Sample]:
         found = [
@@ -123,6 +137,9 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[_Found]:
     if reason is not None:
         yield _Found(folder, reason)
         return
+    if len(above) > DEEPEST:
+        yield _Found(folder, f"it lies in more than {DEEPEST} folders")
+        return
     inside = (*above, folder.resolve())
     for path in _entries(folder):
         if path.is_dir():
@@ -139,7 +156,11 @@ def _link_problem(path: Path, above: tuple[Path, ...]) -> str | None:
         return "a link that leaves the data folder"
     if not target.exists():
         return "a link to nothing"
-    return "a link that leads back to its own folder" if target in above else None
+    if target in above:
+        return "a link that leads back to its own folder"
+    # Folders that link to folders that link again can stand for billions of files.
+    behind = any(inner not in (outer, outer / inner.name) for outer, inner in pairwise(above))
+    return "a link behind a link" if behind and target.is_dir() else None
 
 
 def _strays(root: Path, folder: Path, split: str | None) -> Iterator[Sample]:
@@ -169,6 +190,10 @@ def _read(path: Path) -> bytes:
     if not path.is_file():
         raise Refused("it is no regular file")
     try:
+        size_bytes = path.stat().st_size
+        if size_bytes > LARGEST_BYTES:
+            limit = f"more than {LARGEST_BYTES} of one file"
+            raise Refused(f"it has {size_bytes} bytes, {limit}")
         return path.read_bytes()
     except OSError as error:
         raise Refused(f"it can't be read: {error.strerror or error}") from error

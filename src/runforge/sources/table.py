@@ -17,7 +17,12 @@ from pathlib import Path
 import polars
 
 from runforge.errors import ConfigError, DataError
+from runforge.parquet import read_parquet, row_count
 from runforge.sample import SPLITS, Raw, Sample
+
+LARGEST_BYTES = 2**30
+MOST_ROWS = 20_000_000
+"""Of a table: a CSV file is held as text, and a small Parquet file may claim any number."""
 
 BATCH_ROWS = 50_000
 """Rows that are held as Python text at a time, before they become compact columns."""
@@ -66,9 +71,11 @@ class Table:
         labels = [self._cell(cell) or "" for cell in frame[self.target]]
         splits = self._splits(path, frame)
         left_out = {self.target, self.split_column, *self.ignore}
-        inputs = _Inputs(
-            frame.select([c for c in frame.columns if c not in left_out]), self.missing
-        )
+        columns = [name for name in frame.columns if name not in left_out]
+        if not columns:
+            mend = "ignore fewer columns"
+            raise DataError("no column is left to learn from", where=str(path), mend=mend)
+        inputs = _Inputs(frame.select(columns), self.missing)
         name = path.relative_to(root).as_posix()
         return [
             Sample(f"{name}#{i + 1}", label, split, partial(inputs.row, i))
@@ -77,11 +84,14 @@ class Table:
 
     def _path(self, root: Path) -> Path:
         path = root / self.file
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise ConfigError(f"{self.file} leaves the data folder", where="data.source.file")
         if not path.is_file():
             raise DataError(
                 "there is no such file", where=str(path), mend="set data.root or data.source.file"
+            )
+        if not path.resolve().is_relative_to(root.resolve()):
+            mend = "move the file into data.root"
+            raise ConfigError(
+                f"{self.file} leaves the data folder", where="data.source.file", mend=mend
             )
         return path
 
@@ -90,7 +100,7 @@ class Table:
         header = self.columns if self.columns is not None else next(rows, _Row(0, [])).cells
         if not header:
             raise DataError("is empty", where=str(path), mend="it must have a header and rows")
-        _check_header(path, header)
+        _check_header(path, header, self.ignore)
         self._check_columns(path, header)
         schema = dict.fromkeys(header, polars.String)
         batches = _batches(_checked(path, rows, len(header)))
@@ -108,7 +118,7 @@ class Table:
             raise DataError(
                 f"line {reader.line_num} is no CSV ({error})",
                 where=str(path),
-                mend="check the quotes, and data.source.quote",
+                mend="check the quotes, data.source.quote, and cells that are long",
             ) from error
 
     def _cell(self, cell: str | None) -> str | None:
@@ -167,6 +177,10 @@ class _Inputs:
 
 
 def _text(path: Path) -> str:
+    size_bytes = path.stat().st_size
+    if size_bytes > LARGEST_BYTES:
+        what = f"has {size_bytes} bytes, more than {LARGEST_BYTES}"
+        raise DataError(what, where=str(path), mend="write it as Parquet")
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -181,7 +195,13 @@ def _text(path: Path) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str], ignored: list[str]) -> None:
+    if "" in header and "" not in ignored:
+        raise DataError(
+            f"column {header.index('') + 1} has no name, as when row numbers were written too",
+            where=str(path),
+            mend='name it, or leave it out: data.source.ignore=[""]',
+        )
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise DataError(
@@ -210,9 +230,12 @@ def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
 def _parquet(path: Path) -> polars.DataFrame:
     """Every column as text: numbers in their shortest form, which reads back as the same."""
     try:
-        frame = polars.read_parquet(path, glob=False)
-        return frame.with_columns(polars.all().cast(polars.String))
-    except (polars.exceptions.PolarsError, OSError) as error:
+        rows = row_count(path)
+        if rows > MOST_ROWS:
+            what = f"has {rows} rows, more than {MOST_ROWS}"
+            raise DataError(what, where=str(path), mend="take a part of them")
+        return read_parquet(path).with_columns(polars.all().cast(polars.String))
+    except (polars.exceptions.PolarsError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"can't be read as a table of plain cells ({reason})",

@@ -1,0 +1,25 @@
+"""CSV files that a person may open in a spreadsheet: no cell of theirs is run as a formula."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+FORMULA_BEGINNINGS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet take a cell for a formula and run it."""
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """The same bytes for the same rows; texts are made inert, numbers stay as they are."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([inert(name) for name in columns])
+        for row in rows:
+            writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in row])
+
+
+def inert(cell: str) -> str:
+    """On one line, every control character visible, and no formula."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
+    return f"'{shown}" if shown.startswith(FORMULA_BEGINNINGS) else shown

@@ -1,0 +1,1 @@
+"""Malformed and odd input, made by code, each with the outcome that it must have."""
