@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from runforge import signals
-from runforge.errors import Interrupted, RunforgeError
+from runforge.errors import Interrupted, RunforgeError, of_the_machine
 
 TRAIN_HELP = """\
 One run: prepares the data if needed, trains, evaluates and records; prints the run's id.
@@ -83,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RunforgeError, Interrupted) as error:
         print(f"runforge: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        known = of_the_machine(error)
+        if known is None:
+            raise
+        print(f"runforge: {known}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -14,6 +14,8 @@ can't be used. Preparing catches it and puts the sample into quarantine.
 
 from __future__ import annotations
 
+import errno
+import re
 import signal
 
 
@@ -60,6 +62,30 @@ class Interrupted(KeyboardInterrupt):
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
         super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+_DISK_FULL = ("No space left on device", "disk is full", "Disk quota exceeded")
+_LOST_LOADER = re.compile(r"DataLoader worker \(pid[^)]*\) .*")
+
+
+def of_the_machine(error: BaseException) -> str | None:
+    """The one line for an error that is the machine's and not the code's; None for any other.
+
+    Libraries wrap what the system says, so their text is all there is to go by.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(told in text for told in _OUT_OF_MEMORY):
+        return "out of memory; lower data.batch_size (trainer.accumulate makes up for it)"
+    full = isinstance(error, OSError) and error.errno in NO_SPACE
+    if full or any(told in text for told in _DISK_FULL):
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        return f"{where}no space left on the disk; make room and start again by the same command"
+    lost = _LOST_LOADER.search(text)
+    if lost is not None:
+        return f"a loading process was lost ({lost[0]}); start again by the same command"
+    return None
 
 
 class Refused(Exception):

@@ -76,13 +76,14 @@ class Stop:
         while True:
             time.sleep(STORE_TIMEOUT.total_seconds())
 
-    def told_by_another(self) -> bool:
-        """Whether another rank of the group was told."""
+    def told_to_another(self) -> int:
+        """The signal that another rank of the group was told to stop by; 0: none."""
         try:
-            return self._store is not None and bool(self._store.check([TOLD]))
+            if self._store is not None and self._store.check([TOLD]):
+                return int(self._store.get(TOLD))
         except RuntimeError:
             self._store = None  # node 0 has gone: at the end, or the agent ends this process too
-            return False
+        return 0
 
     def settle(self, number: int, limit_s: float) -> bool:
         """Agrees with all ranks on the last step; False where this is no time for steps."""
@@ -99,7 +100,7 @@ class Stop:
         if self._store is None:
             return begun
         keys = [f"begun/{rank}" for rank in range(self._place.count)]
-        self._store.set(TOLD, "")
+        self._store.set(TOLD, str(self.number))
         self._store.set(keys[self._place.rank], str(begun))
         self._store.wait(keys, limit)
         return max(int(self._store.get(key)) for key in keys)

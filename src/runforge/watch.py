@@ -85,8 +85,8 @@ class Watch:
                 number = os.read(self._read, 1)[0]
                 if number in (*ENDING, 0):
                     return number
-            elif HERE.told_by_another():
-                return signal.SIGTERM
+            elif number := HERE.told_to_another():
+                return number
 
 
 def noticed(number: int, frame: FrameType | None) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from runforge import ranks, stopping
 from runforge.devices import device_type
-from runforge.errors import RunforgeError
+from runforge.errors import RunforgeError, of_the_machine
 from runforge.fingerprint import compare_nodes
 from runforge.heartbeat import heartbeat
 from runforge.job import Job, Result, Step
@@ -58,6 +58,9 @@ def _attempt(folder: Path, order: Order, attempt: int) -> Result:
     except RunforgeError as error:
         return Result(error.exit_code, str(error), final=True)
     except Exception as error:  # noqa: BLE001 - the border of the process: told, recorded, exit 1
+        known = of_the_machine(error)
+        if known is not None:
+            return Result(1, known, final=True)
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         lost, trace = ranks.is_lost_contact(error), traceback.format_exc()
         final = not (lost or ranks.is_device_fault(error))

@@ -119,11 +119,18 @@ def open_store(project: Path, experiment_name: str) -> Store:
 
 
 def sync(project: Path) -> list[Delivery]:
-    """Delivers what waits on disk for the project's store; raises as `open_store` does."""
+    """Delivers what waits on disk for the project's store; raises as `open_store` does.
+
+    Of a store that is a file, runs whose driver is gone are closed too: which of a server's are the
+    project's, a command that knows its experiment can tell.
+    """
     root, uri = outermost_project(project), store_uri(project)
     with errors_of_store(uri):
         client, _ = _connected(root, uri)
-        return deliver(client, root)
+        delivered = deliver(client, root)
+        if uri.startswith(_SQLITE):
+            _close_dead_runs(Store(uri, "", "", client, root))
+        return delivered
 
 
 def experiments_of_project(store: Store) -> list[str]:
