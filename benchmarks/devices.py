@@ -46,6 +46,11 @@ CASES = {
         *(BATCH, "optimizer.learning_rate=0.001", "network=mlp"),
         *("trainer.accumulate=3", "trainer.gradient_clip_norm=0.5"),
     ),
+    "smooth mlp, dropout, 3 batches a step, clipped": (
+        *(BATCH, "optimizer.learning_rate=0.001", "network=mlp", "network.activation=gelu"),
+        *("network.dropout=0.3", "augmentation=digits"),
+        *("trainer.accumulate=3", "trainer.gradient_clip_norm=0.5"),
+    ),
 }
 
 

@@ -38,7 +38,12 @@ WARP = {
     **{"contrast": 0.0, "saturation": 0.0, "erasing": 0.5},
 }
 SGD = {"_target_": "torch.optim.sgd.SGD", "learning_rate": 0.1, "weight_decay": 0.0}
-MLP = {"_target_": "runforge.networks.mlp.Mlp", "hidden": [16], "dropout": 0.0}
+MLP = {
+    "_target_": "runforge.networks.mlp.Mlp",
+    "hidden": [16],
+    "activation": "relu",
+    "dropout": 0.0,
+}
 CNN = {
     "_target_": "runforge.networks.cnn.Cnn",
     **{"filters": [4, 8], "padding": "same", "dense": 8, "dropout": 0.0},

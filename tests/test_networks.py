@@ -105,7 +105,7 @@ def test_rows_of_a_table_are_refused(name: str) -> None:
 
 
 def test_mlp_without_hidden_layers_is_linear() -> None:
-    network = Mlp(hidden=[], dropout=0.0, input_shape=(4,), output_count=2)
+    network = Mlp(hidden=[], activation="relu", dropout=0.0, input_shape=(4,), output_count=2)
     inputs = torch.randn(3, 4)
     linear = next(m for m in network.modules() if isinstance(m, nn.Linear))
     expected = inputs.numpy() @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
 class Mlp(nn.Module):
     """Inputs of any shape [B, …], flattened, → outputs [B, K].
 
-    `hidden` has the width of each hidden layer; an empty list makes a linear model.
+    `hidden` has the width of each hidden layer; an empty list makes a linear model. `gelu` and
+    `tanh` are smooth: rounding stays rounding, where a kink of `relu` may turn it into more.
     """
 
     def __init__(
         self,
         *,
         hidden: list[Annotated[int, Ge(1)]],
+        activation: Literal["relu", "gelu", "tanh"],
         dropout: Annotated[float, Ge(0), Lt(1)],
         input_shape: tuple[int, ...],
         output_count: int,
@@ -27,7 +31,8 @@ class Mlp(nn.Module):
         layers: list[nn.Module] = [nn.Flatten()]
         width = math.prod(input_shape)
         for hidden_width in hidden:
-            layers += [nn.Linear(width, hidden_width), nn.ReLU(), nn.Dropout(dropout)]
+            activated = ACTIVATIONS[activation]()
+            layers += [nn.Linear(width, hidden_width), activated, nn.Dropout(dropout)]
             width = hidden_width
         self.layers = nn.Sequential(*layers, nn.Linear(width, output_count))
 
