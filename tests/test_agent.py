@@ -213,7 +213,7 @@ def test_two_nodes_make_one_run(nodes: tuple[Project, Project]) -> None:
 
 
 def test_a_rank_lost_on_another_node(nodes: tuple[Project, Project]) -> None:
-    common = several("trainer.max_epochs=150", "machine.checkpoint_interval_s=0")
+    common = several("trainer.max_epochs=150", "machine.checkpoint_interval_s=0.5")
     with (
         started(nodes[1], *common, NODE_RANK="1") as other,
         started(nodes[0], *common, NODE_RANK="0") as first,

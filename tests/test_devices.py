@@ -141,7 +141,7 @@ def test_switches_train_on_two_processes(folder: Path, overrides: tuple[str, ...
 
 
 # A schedule knows how long training is; what is cut short has another.
-OFTEN = ("machine.checkpoint_interval_s=0", "schedule=constant")
+OFTEN = ("machine.checkpoint_interval_s=0.3", "schedule=constant")
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -149,7 +149,7 @@ def test_going_on_is_as_if_never_interrupted(folder: Path, count: int) -> None:
     often = (*RANDOM, *OFTEN)
     whole = train(folder, count, *often, "trainer.max_epochs=4")
     cut = train(folder, count, *often, "trainer.max_epochs=3")
-    # The third epoch came after the last checkpoint: it is done again.
+    # What came after the last checkpoint is done again.
     go_on(cut, count, max_epochs=4)
     assert metrics(cut) == metrics(whole)
     for name, values in weights(whole).items():
