@@ -146,6 +146,21 @@ def test_no_worker_is_left_without_a_job() -> None:
     assert_nothing_is_left(started, processes)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep what was left")
+def test_the_folder_of_a_driver_that_was_killed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, mine, others = (f"runforge-{n}-abc" for n in (dead.pid, os.getpid(), "notes"))
+    for name in (left, mine, others):
+        (tmp_path / name / "results").mkdir(parents=True)
+    with launched(settings_of(), "evaluate"):
+        assert not (tmp_path / left).exists()
+    assert (tmp_path / mine).exists() and (tmp_path / others).exists()
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_no_worker_is_left_after_an_error(error: type[BaseException]) -> None:
     with pytest.raises(error), launched(settings_of(), "train") as started:

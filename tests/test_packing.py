@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pictures
 
+from runforge.atomic import clear_what_was_left
 from runforge.errors import ConfigError, DataError
 from runforge.manifest import Entry, read_manifest, write_quarantine
 from runforge.modalities.image import Image
@@ -302,6 +303,13 @@ def test_a_failed_packing_leaves_the_old_set_alone(tmp_path: Path) -> None:
         packed(root, tmp_path / "out")
     assert tree(tmp_path / "out") == before
     assert names(tmp_path) == ["data", "out"]
+
+
+def test_what_a_killed_packing_left_is_removed(tmp_path: Path) -> None:
+    for name in (".set-0123abcd", ".set-0123abcd-old", ".other-0123abcd"):
+        (tmp_path / name).mkdir()
+    clear_what_was_left(tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == [".other-0123abcd"]
 
 
 def test_a_fault_in_a_thread_comes_out_and_leaves_nothing(tmp_path: Path) -> None:

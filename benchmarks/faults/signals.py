@@ -27,6 +27,7 @@ from tests.trees import everything_below, left_in
 
 TARGETS = ("dvc", "driver", "rank-0", "rank-1", "group")
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+TWO = ("machine=cpu", "machine.devices=2", "machine.restarts=0")
 LONG, NEVER = "trainer.max_epochs=100000", "evaluation.resamples=100"
 PHASES = {
     "setup": (LONG, NEVER),
@@ -91,7 +92,7 @@ def holds(found: Outcome, target: str, number: int) -> bool:
 
 def case(project: Project, phase: str, target: str, number: int, chance: random.Random) -> Outcome:
     """One run of two ranks, and one signal."""
-    settings = (*PHASES[phase], "machine=cpu", "machine.devices=2", "machine.restarts=0")
+    settings = (*PHASES[phase], *TWO, "fresh=true")
     with _started(project, target, settings) as process:
         _await(project, process, phase)
         time.sleep(chance.uniform(0, 0.5))
@@ -111,7 +112,7 @@ def _started(project: Project, target: str, settings: tuple[str, ...]) -> subpro
         command = [sys.executable, "-m", "dvc", "repro"]
         _write_params(project, settings)
     else:
-        command = [sys.executable, "-m", "runforge", "train", *settings, "fresh=true"]
+        command = [sys.executable, "-m", "runforge", "train", *settings]
     return subprocess.Popen(
         command,
         cwd=project.folder,
@@ -124,9 +125,9 @@ def _started(project: Project, target: str, settings: tuple[str, ...]) -> subpro
 
 def _write_params(project: Project, settings: tuple[str, ...]) -> None:
     """As `dvc exp run -S` does: DVC's own composing is not what is tried here."""
-    groups = [s for s in settings if s.startswith("machine=")]
+    groups = [s for s in settings if s.startswith(("machine=", "fresh="))]
     conf = project.folder / "conf" / "config.yaml"
-    text = conf.read_text().split("# signals\n")[0]
+    text = conf.read_text().split("# signals\n")[0].replace("fresh: false", "fresh: true")
     values = yaml.safe_dump(_nested(s for s in settings if s not in groups))
     conf.write_text(f"{text.rstrip()}\n# signals\n{values}")
 
@@ -144,10 +145,9 @@ def _nested(settings: Iterator[str]) -> dict[str, object]:
 
 
 def _clean(project: Project) -> None:
-    for folder in (project.folder / "out" / "runs").glob("*"):
-        (folder / "train-done.json").unlink(missing_ok=True)
-        (folder / "journal.jsonl").unlink(missing_ok=True)
-        (folder / "job.json").unlink(missing_ok=True)
+    for name in ("train-done.json", "journal.jsonl", "job.json"):
+        for path in (project.folder / "out" / "runs").glob(f"*/{name}"):
+            path.unlink()
     for name in ("dvc.lock", ".dvc/tmp/rwlock"):
         (project.folder / name).unlink(missing_ok=True)
 

@@ -33,6 +33,15 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def clear_what_was_left(folder: Path) -> None:
+    """Removes what `new_folder` left beside `folder` when its process was killed.
+
+    Only where no other process can be making it.
+    """
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def _replace(temporary: Path, folder: Path) -> None:
     if not folder.exists():
         temporary.rename(folder)

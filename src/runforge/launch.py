@@ -39,6 +39,9 @@ PARENT = "RUNFORGE_PARENT"
 STOP_MARGIN_S = 1.0
 """Whoever ends others waits so much longer for them than they may take themselves."""
 
+FOLDER = "runforge-"
+"""How the folder in the system's temporary folder begins; the driver's number follows."""
+
 POLL_S = 0.02
 CHECK_S = 0.5
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
@@ -82,7 +85,8 @@ class Launched:
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.folder = Path(tempfile.mkdtemp(prefix="runforge-"))
+        _clear_what_was_left()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         order.write(self.folder)
         self._agent = order.needs_agent
         module = "runforge.node" if self._agent else "runforge.worker"
@@ -220,6 +224,14 @@ def _environment(machine: MachineSettings) -> dict[str, str]:
     if machine.threads is not None:
         environment["OMP_NUM_THREADS"] = str(machine.threads)
     return environment
+
+
+def _clear_what_was_left() -> None:
+    """Removes the folders of drivers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
+        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lost(code: int) -> Result:

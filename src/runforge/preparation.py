@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from runforge import places, targets
+from runforge.atomic import clear_what_was_left
 from runforge.errors import DataError
 from runforge.packing import PackingSettings, pack
 from runforge.prepared import PreparedSet
@@ -27,7 +28,11 @@ TOLD = {
 
 
 def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = False) -> Schema:
-    """Packs the data into `folder`, whole or not at all; raises `DataError`."""
+    """Packs the data into `folder`, whole or not at all; raises `DataError`.
+
+    The caller sees to it that nobody else prepares the same folder.
+    """
+    clear_what_was_left(folder)
     data = settings.data
     modality_node = plain(data.modality)
     schema = pack(
