@@ -19,8 +19,10 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from runforge.checkpoint_files import newest_whole
 from tests.conftest import Project, clean_environment
 from tests.jobs import digits_project
+from tests.trees import left_in
 
 TWO = ("machine=cpu", "machine.devices=2", "evaluation.resamples=100")
 SHORT = ("trainer.max_epochs=2",)
@@ -80,9 +82,7 @@ def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
 
 
 def assert_nobody_left(project: Project) -> None:
-    time.sleep(0.5)
-    here = str(project.folder)
-    assert [p.info for p in psutil.process_iter(["name", "cwd"]) if p.info["cwd"] == here] == []
+    assert left_in(project.folder, within_s=5.0) == []
 
 
 def test_a_killed_rank_is_started_again_in_the_same_run(project: Project) -> None:
@@ -130,6 +130,34 @@ def test_a_signal_ends_all_of_them(project: Project, number: int, code: int, to:
         err = process.communicate(timeout=30)[1]
     assert process.returncode == code, err
     assert newest(project).info.status == "KILLED"
+    assert_nobody_left(project)
+
+
+def test_a_second_interrupt_waits_for_nobody(project: Project) -> None:
+    patient = ("trainer.max_epochs=10000", "machine.stop_s=60")
+    with started(project, *TWO, *patient) as process:
+        wait_for(process, "epoch 2/")
+        worker(process, 1).suspend()
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=15)[1]
+    assert process.returncode == 130, err
+    assert newest(project).info.status == "KILLED"
+    assert_nobody_left(project)
+
+
+def test_a_signal_to_one_rank_stops_all_at_one_step(project: Project) -> None:
+    with started(project, *TWO, "trainer.max_epochs=10000", "fresh=true") as process:
+        wait_for(process, "epoch 2/")
+        worker(process, 1).terminate()
+        err = process.communicate(timeout=30)[1]
+    assert process.returncode == 143, err
+    run = newest(project)
+    assert run.info.status == "KILLED"
+    kept = project.folder / "out" / "runs" / run.info.run_id / "checkpoints"
+    assert newest_whole(kept) is not None
     assert_nobody_left(project)
 
 

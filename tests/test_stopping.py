@@ -81,10 +81,20 @@ def test_all_stop_at_the_same_step(
     assert len(set(group.steps)) == 1
 
 
-def test_a_rank_that_has_no_steps_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_does_not_answer_is_waited_for_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     group = Group(2, monkeypatch)
     group.stops[0]._inside = True
     began_s = time.monotonic()
     with pytest.raises(RuntimeError):
         group.stops[0].settle(15, 0.3)
     assert time.monotonic() - began_s < 3
+
+
+def test_a_rank_that_has_no_steps_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group(2, monkeypatch)
+    group.stops[0]._inside = True
+    assert not group.stops[1].settle(15, 60.0)
+    assert group.stops[0].told_to_another() == 15
+    assert not group.stops[0].settle(15, 60.0)

@@ -94,12 +94,16 @@ def case(project: Project, phase: str, target: str, number: int, chance: random.
     """One run of two ranks, and one signal."""
     settings = (*PHASES[phase], *TWO, "fresh=true")
     with _started(project, target, settings) as process:
-        _await(project, process, phase)
-        time.sleep(chance.uniform(0, 0.5))
-        began_s = time.monotonic()
-        _send(project, process, target, number)
-        status_s, gone_s = _watch(project, began_s)
-        code = process.wait(60)
+        try:
+            _await(project, process, phase)
+            time.sleep(chance.uniform(0, 0.5))
+            began_s = time.monotonic()
+            _send(project, process, target, number)
+            status_s, gone_s = _watch(project, began_s)
+            code = process.wait(60)
+        finally:
+            for one in _below(process):
+                one.kill()
     left = left_in(project.folder, within_s=0)
     if _status(project) == "RUNNING":
         project.runforge("sync")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,9 @@ class Checkpoints(Checkpoint):
     def stand(self) -> None:
         """Ends a training that was told to stop, with what it has kept on disk."""
         self._files.finish()
+        # Who ends first closes its connections: not before rank 0 has written.
+        with suppress(RuntimeError):
+            ranks.wait_for_all()
         HERE.stand()
 
     def _save(self, trainer: Trainer, name: str, *, weights_only: bool) -> None:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -133,8 +133,13 @@ class Launched:
                 signals.check()
 
     def _kill(self) -> None:
-        # The group is the process and the one that ranks are forked from; ranks end with that.
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """Kills the process and all below it: one that is suspended hears nothing else."""
+        import psutil
+
+        first = psutil.Process(self._process.pid)
+        for process in (first, *first.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def _keep_logs(self, run_folder: Path) -> None:
         """What a worker said is worth keeping only where it said something."""
@@ -196,10 +201,10 @@ def await_job(folder: Path) -> Job:
     return Job.read(path)
 
 
-def die_with_parent() -> None:
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
     """Ends this process when the one that started it is gone; on Linux the kernel sees to it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     _end_without_parent()  # it may have gone before the kernel was asked
 
 

@@ -21,6 +21,7 @@ from runforge.ranks import ALONE, Ranks
 STORE_TIMEOUT = timedelta(seconds=10)
 
 TOLD = "told"
+NO_STEPS = -1
 
 
 class Stop:
@@ -86,24 +87,29 @@ class Stop:
         return 0
 
     def settle(self, number: int, limit_s: float) -> bool:
-        """Agrees with all ranks on the last step; False where this is no time for steps."""
+        """Agrees with all ranks on the last step; False where for one this is no time for steps.
+
+        Raises `RuntimeError` where one has not answered within `limit_s`.
+        """
         with self._lock:
             self.number = number
-            begun, inside = self._begun, self._inside
-        if inside:
-            self._last = self._furthest(begun, timedelta(seconds=limit_s))
-            self._settled.set()
-        return inside
+            begun = self._begun if self._inside else NO_STEPS
+        every = [begun] if self._store is None else self._begun_by_all(self._store, begun, limit_s)
+        if NO_STEPS in every:
+            return False
+        # None begins another before all have told: there is none further.
+        self._last = max(every)
+        self._settled.set()
+        return True
 
-    def _furthest(self, begun: int, limit: timedelta) -> int:
-        """The furthest step that any rank has begun: none begins another when all have told."""
-        if self._store is None:
-            return begun
+    def _begun_by_all(self, store: PrefixStore, begun: int, limit_s: float) -> list[int]:
         keys = [f"begun/{rank}" for rank in range(self._place.count)]
-        self._store.set(TOLD, str(self.number))
-        self._store.set(keys[self._place.rank], str(begun))
-        self._store.wait(keys, limit)
-        return max(int(self._store.get(key)) for key in keys)
+        store.set(TOLD, str(self.number))
+        store.set(keys[self._place.rank], str(begun))
+        if begun == NO_STEPS:
+            return [begun]
+        store.wait(keys, timedelta(seconds=limit_s))
+        return [int(store.get(key)) for key in keys]
 
 
 HERE = Stop()

@@ -26,6 +26,9 @@ from runforge.stopping import HERE
 POLL_S = 0.25
 """How often a rank looks whether another one was told to stop."""
 
+AGREE_S = 2.0
+"""How long ranks may take to agree: their threads answer at once, unless one was lost."""
+
 
 class Watch:
     """The thread that is told of signals, and what it does then."""
@@ -70,7 +73,7 @@ class Watch:
         if not number:
             return
         try:
-            if HERE.settle(number, self._stop_s):
+            if HERE.settle(number, min(AGREE_S, self._stop_s)):
                 HERE.reached.wait(self._stop_s)
         except RuntimeError:
             pass  # another rank had no time for steps, or has gone

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -37,7 +38,8 @@ from runforge.watch import Watch
 
 def main(arguments: list[str]) -> int:
     """Does the job that comes to the folder; returns the exit code."""
-    die_with_parent()
+    # A rank's parent is only lost when its agent was killed, which would have told it to stop.
+    die_with_parent(signal.SIGKILL if ranks.in_group() else signal.SIGTERM)
     folder = Path(arguments[0])
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # a fork has read an older one
