@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,7 +25,6 @@ from runforge.job import Job
 from runforge.journal_logger import JournalLogger
 from runforge.progress import EpochLines
 from runforge.settings import MachineSettings, Settings
-from runforge.signals import ENDING
 
 
 def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
@@ -57,6 +55,9 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
     )
     # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    # Its handlers talk to the other ranks, who may be dead, and end the training with exit code 0:
+    # what a signal does is `watch`'s business.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
 
 
@@ -93,7 +94,6 @@ def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]
         interval_s=settings.machine.checkpoint_interval_s,
         accumulate=chosen.accumulate,
     )
-    yield OwnSignals()
     if chosen.patience is not None:
         yield EarlyStopping(chosen.monitor, mode=chosen.monitor_mode, patience=chosen.patience)
 
@@ -103,18 +103,6 @@ def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
         yield RichProgressBar(console_kwargs={"stderr": True})
     elif not quiet:
         yield EpochLines()
-
-
-class OwnSignals(Callback):
-    """Takes the signals back from Lightning: its handler talks to the others, who may be dead."""
-
-    def __init__(self) -> None:
-        self._handlers = {number: signal.getsignal(number) for number in ENDING}
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After Lightning has set its handlers, before the first step."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
