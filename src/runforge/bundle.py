@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from runforge import bundle_file, targets
 from runforge.bundle_file import MEND, WEIGHTS, Bundle, read
 from runforge.errors import ConfigError, DataError
+from runforge.foreign import regular
 from runforge.input_layer import InputLayer
 from runforge.schema import Schema
 from runforge.task import Task
@@ -89,13 +90,41 @@ def write(  # noqa: PLR0913 - what a bundle is made of
 
 
 def load(folder: Path) -> Model:
-    """The model of a bundle, on the CPU; raises `DataError` where either file is not as written."""
-    model = Model(read(folder))
-    try:
-        model.network.load_state_dict(_read_weights(folder, model.bundle))
-    except RuntimeError as error:
-        raise DataError(f"the weights don't fit: {error}", where=str(folder), mend=MEND) from error
+    """The model of a bundle, on the CPU; raises `DataError` where either file is not as written.
+
+    Names, shapes and types of the weights are held against the network before it takes memory:
+    the description may ask for any size.
+    """
+    bundle = read(folder)
+    weights = _read_weights(folder, bundle)
+    _check_fit(_planned(bundle, folder), weights, folder)
+    model = Model(bundle)
+    model.network.load_state_dict(weights)
     return model.eval()
+
+
+def _planned(bundle: Bundle, folder: Path) -> Mapping[str, Tensor]:
+    """The network's weights without their values, which take no memory."""
+    try:
+        with torch.device("meta"):
+            return Model(bundle).network.state_dict()
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        what = f"the description makes no model: {e!r}"
+        raise DataError(what, where=str(folder), mend=MEND) from e
+
+
+def _check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], folder: Path) -> None:
+    mine, theirs = ({n: (t.shape, t.dtype) for n, t in w.items()} for w in (own, given))
+    if mine == theirs:
+        return
+    odd = next(n for n in (*mine, *theirs) if mine.get(n) != theirs.get(n))
+    what = f"the weights don't fit the network: {odd} is {_told(given, odd)}"
+    raise DataError(f"{what}, not {_told(own, odd)}", where=str(folder), mend=MEND)
+
+
+def _told(weights: Mapping[str, Tensor], name: str) -> str:
+    found = weights.get(name)
+    return "absent" if found is None else f"{found.dtype} {list(found.shape)}"
 
 
 def initialise_from(network: nn.Module, folder: Path) -> Initialised:
@@ -114,15 +143,17 @@ def initialise_from(network: nn.Module, folder: Path) -> Initialised:
 
 
 def _read_weights(folder: Path, bundle: Bundle) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise DataError(f"there is no {WEIGHTS}", where=str(folder), mend=MEND)
+    path = regular(folder / WEIGHTS, MEND)
     if _file_hash(path) != bundle.weights_hash:
         raise DataError("it was altered: its hash does not fit", where=str(path), mend=MEND)
     try:
-        return load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise DataError(f"it can't be read: {error}", where=str(path), mend=MEND) from error
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise DataError(f"{name} is not finite", where=str(path), mend=MEND)
+    return weights
 
 
 def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,10 @@ from pydantic import ValidationError
 
 from runforge.errors import ConfigError
 from runforge.settings import Settings
-from runforge.signature import keyword_model, model_problems
-from runforge.targets import TARGET, split_target
+from runforge.signature import node_problem
+from runforge.targets import TARGET, nodes
 
 CONF, CONFIG = "conf", "config"
-
-KNOWN = {
-    "network": ("input_shape", "output_count"),
-    "task": ("schema",),
-    "optimizer": ("params",),
-    "loss": ("reduction",),
-}
-"""Keywords that only the run knows, by the name of the node: never keys of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,7 @@ def check(values: Mapping[str, Any], origin: Origin) -> Settings:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         raise _mistake(problems[0], (), values, origin) from None
-    for path, node in _nodes(values):
+    for path, node in nodes(values):
         _check_node(path, node, values, origin)
     _check_machine(settings, origin)
     return settings
@@ -89,24 +81,9 @@ def _check_node(
     path: tuple[str, ...], node: Mapping[str, Any], values: Mapping[str, Any], origin: Origin
 ) -> None:
     key = ".".join((*path, TARGET))
-    split_target(node[TARGET], f"{origin.of(key)}: {key}")
-    model = keyword_model(node[TARGET], KNOWN.get(path[-1], ()))
-    if model is None:
-        raise ConfigError(f"there is no class {node[TARGET]}", where=f"{origin.of(key)}: {key}")
-    keywords = {k: v for k, v in node.items() if k != TARGET}
-    problems = model_problems(model, keywords)
-    if problems:
-        raise _mistake(problems[0], path, values, origin)
-
-
-def _nodes(
-    values: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            if TARGET in value:
-                yield (*path, key), value
-            yield from _nodes(value, (*path, key))
+    problem = node_problem(node, path[-1], f"{origin.of(key)}: {key}")
+    if problem is not None:
+        raise _mistake(problem, path, values, origin)
 
 
 def _mistake(
