@@ -6,12 +6,13 @@ bundle from elsewhere can't run code.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from runforge import bundle_file, targets
 from runforge.bundle_file import MEND, WEIGHTS, Bundle, read
+from runforge.checksums import file_hash
 from runforge.errors import ConfigError, DataError
 from runforge.foreign import regular
 from runforge.input_layer import InputLayer
@@ -82,7 +84,7 @@ def write(  # noqa: PLR0913 - what a bundle is made of
         schema=schema,
         run_id=run_id,
         lineage=lineage,
-        weights_hash=_file_hash(beside),
+        weights_hash=file_hash(beside),
     )
     beside.replace(folder / WEIGHTS)
     bundle_file.write(folder, bundle)
@@ -97,19 +99,27 @@ def load(folder: Path) -> Model:
     """
     bundle = read(folder)
     weights = _read_weights(folder, bundle)
-    _check_fit(_planned(bundle, folder), weights, folder)
-    model = Model(bundle)
-    model.network.load_state_dict(weights)
-    return model.eval()
-
-
-def _planned(bundle: Bundle, folder: Path) -> Mapping[str, Tensor]:
-    """The network's weights without their values, which take no memory."""
-    try:
+    with _faults_of_the_description(folder):
         with torch.device("meta"):
-            return Model(bundle).network.state_dict()
+            planned = Model(bundle).network.state_dict()
+        _check_fit(planned, weights, folder)
+        model = Model(bundle).eval()
+        model.network.load_state_dict(weights)
+        shape, kind = bundle.schema.packed_shape, bundle.schema.packed_dtype
+        model(torch.from_numpy(np.empty((0, *shape), kind)))
+    return model
+
+
+@contextmanager
+def _faults_of_the_description(folder: Path) -> Iterator[None]:
+    """What building and calling a model of it raises, as one line: its values don't fit together.
+
+    It is called with no samples, which takes no memory.
+    """
+    try:
+        yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        what = f"the description makes no model: {e!r}"
+        what = f"the description makes no model: {e!r:.200}"
         raise DataError(what, where=str(folder), mend=MEND) from e
 
 
@@ -144,7 +154,7 @@ def initialise_from(network: nn.Module, folder: Path) -> Initialised:
 
 def _read_weights(folder: Path, bundle: Bundle) -> dict[str, Tensor]:
     path = regular(folder / WEIGHTS, MEND)
-    if _file_hash(path) != bundle.weights_hash:
+    if file_hash(path) != bundle.weights_hash:
         raise DataError("it was altered: its hash does not fit", where=str(path), mend=MEND)
     try:
         weights: dict[str, Tensor] = load_file(path)
@@ -160,8 +170,3 @@ def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights on the CPU, in the one memory format that the file knows."""
     plain = torch.contiguous_format
     return {n: t.detach().cpu().clone(memory_format=plain) for n, t in weights.items()}
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

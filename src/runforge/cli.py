@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from runforge.errors import RunforgeError
+from runforge.redaction import redact
 
 TRAIN_HELP = """\
 One run: prepares the data if needed, trains, evaluates and records; prints the run's id.
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         importlib.import_module(f"runforge.{module}").run(options)
     except RunforgeError as error:
-        print(f"runforge: {error}", file=sys.stderr)
+        print(f"runforge: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("runforge: interrupted", file=sys.stderr)

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from runforge.config_check import CONF, CONFIG, Origin, check
+from runforge.config_guard import check_environment, check_hydra, check_resolvers
 from runforge.errors import ConfigError
 from runforge.settings import Settings
 from runforge.signature import RENAMED
@@ -109,18 +110,30 @@ def _hydra_compose(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    check_environment()
     _refuse_repeated(overrides)
     try:
         with initialize_config_dir(str(project / CONF), version_base="1.3"):
             composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
+        check_hydra(_container(composed.hydra))
         choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
         # Hydra's own node holds interpolations that only its launchers can resolve.
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        check_resolvers(_container(own))
         values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise _composition_mistake(error, project, overrides) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}, choices
+
+
+def _container(node: Any) -> dict[str, Any]:
+    """As it is written, nothing resolved."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _refuse_repeated(overrides: Sequence[str]) -> None:
@@ -202,6 +215,8 @@ def multirun(
 
         task(tuple(HydraConfig.get().overrides.task))
 
+    # Hydra builds launcher and sweeper from its own node.
+    _hydra_compose(project, [override for override in overrides if _is_hydras(override)])
     before = sys.argv
     sys.argv = ["runforge", "--multirun", *overrides]
     try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from runforge.redaction import HIDDEN, redact
 
 Step = Literal["train", "evaluate"]
 
@@ -48,11 +51,15 @@ class Job:
         return Path(self.run_folder) / "checkpoints"
 
     def write(self) -> None:
-        """Writes `job.json`; what an earlier job of this run noted as done is to be done again."""
+        """Writes `job.json`; what an earlier job of this run noted as done is to be done again.
+
+        No credential is written: a worker has them where its driver had them.
+        """
         Path(self.run_folder).mkdir(parents=True, exist_ok=True)
         for step in self.steps:
             self._note(step).unlink(missing_ok=True)
-        self.file.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+        values = {**asdict(self), "tracking_uri": redact(self.tracking_uri)}
+        self.file.write_text(json.dumps(values, indent=2), encoding="utf-8")
 
     def done(self, step: Step) -> dict[str, str] | None:
         """What a step noted when it was done; None where it is to be done."""
@@ -70,6 +77,8 @@ class Job:
     def read(cls, path: Path) -> Job:
         """Reads what `write` wrote."""
         values = json.loads(path.read_text(encoding="utf-8"))
+        if HIDDEN in values["tracking_uri"]:
+            values["tracking_uri"] = os.environ["MLFLOW_TRACKING_URI"].strip()
         return cls(**{**values, "steps": tuple(values["steps"])})
 
 

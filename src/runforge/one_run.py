@@ -19,6 +19,7 @@ from runforge.recording import record_bundle, record_data, record_evaluation, re
 from runforge.tracking.find import download_bundle, find_run
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
+from runforge.unchanged import unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
         raise
     origin = lineage.collect(plan.project, data_root=settings.data.root, command=command_line())
     run = Run.start(store, plan.name, {}, parent=plan.parent)
-    with signals_as_errors(), true_status(run):
+    with signals_as_errors(), true_status(run), unchanged(prepared):
         record_start(run, plan.composed.values, origin)
         record_data(run, settings, prepared)
         job = replace(
@@ -90,7 +91,8 @@ def evaluate_again(project: Path, composed: Composed, trained: Bundle, launched:
     """Evaluates the pipeline's bundle in the run that trained it; returns the run's id."""
     store = open_store(project, composed.settings.experiment_name)
     run = _training_run(store, project, composed, trained.run_id)
-    with signals_as_errors(), true_status(run):
+    inputs = places.prepared(project), places.model(project)
+    with signals_as_errors(), true_status(run), unchanged(*inputs):
         plan = Plan(
             project,
             composed,

@@ -19,6 +19,7 @@ from mlflow.utils.uri import is_local_uri
 
 from runforge.bundle_file import DESCRIPTION, WEIGHTS
 from runforge.errors import StoreError
+from runforge.redaction import redact
 from runforge.tracking.store import Store
 
 PRIMARY_METRIC = "runforge.primary_metric"
@@ -97,9 +98,12 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
     """
     if destination.is_dir():
         return destination
+    if not store.client.list_artifacts(run_id, BUNDLE):
+        mend = "name a run that finished training"
+        raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
+    _refuse_links(store, run_id)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=destination.parent) as folder:
-        _refuse_links(store, run_id)
         whole = Path(folder, "whole")
         whole.mkdir()
         try:
@@ -107,8 +111,9 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
                 copied = store.client.download_artifacts(run_id, f"{BUNDLE}/{name}", folder)
                 Path(copied).replace(whole / name)
         except (MlflowException, OSError) as error:
-            what = f"run {run_id} has no bundle"
-            mend = "name a run that finished training"
+            said = (redact(str(error)).splitlines() or [""])[0]
+            what = f"the bundle of run {run_id} can't be fetched: {said}"
+            mend = "look whether it is there: `mlflow artifacts list`"
             raise StoreError(what, where=store.shown_uri, mend=mend) from error
         try:
             whole.rename(destination)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from runforge.errors import StoreError
 from runforge.journal import MetricPoint, check_metric_name
-from runforge.redaction import HIDDEN, is_secret_name, redact_addresses
+from runforge.redaction import HIDDEN, is_secret_name, redact
 from runforge.tracking.origin import mirrored_tags, process_tags
 from runforge.tracking.store import Store
 
@@ -103,9 +103,9 @@ class Run:
         self._send(points, self._model_and_data())
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags; a value longer than MLflow holds is cut, and says so at its end."""
+        """Sets tags, without secrets; a value longer than MLflow holds is cut, and says so."""
         every = {**tags, **mirrored_tags(tags)}
-        fitting = (RunTag(name, _fitting(value)) for name, value in every.items())
+        fitting = (RunTag(name, _fitting(redact(value))) for name, value in every.items())
         for batch in _batches(fitting, PARAMETERS_PER_BATCH):
             self.client.log_batch(self.run_id, tags=batch)
 
@@ -122,8 +122,8 @@ class Run:
         self.client.log_artifact(self.run_id, str(path), folder)
 
     def log_text(self, text: str, name: str) -> None:
-        """Writes a text as the artifact file `name`."""
-        self.client.log_text(self.run_id, text, name)
+        """Writes a text, without secrets, as the artifact file `name`."""
+        self.client.log_text(self.run_id, redact(text), name)
 
     def log_picture(self, path: Path, name: str) -> None:
         """Writes a picture so that the UI's chart page shows it side by side for several runs."""
@@ -165,7 +165,7 @@ class Run:
             name=name,
             digest=digest[:DIGEST_LENGTH],
             source_type="local",
-            source=json.dumps({"uri": redact_addresses(source)}),
+            source=json.dumps({"uri": redact(source)}),
             schema=json.dumps(schema),
             profile=json.dumps(profile),
         )
@@ -175,7 +175,7 @@ class Run:
     def end(self, status: Status, cause: str | None = None) -> None:
         """Ends the run; `cause` is the one line of what went wrong, the tag `runforge.error`."""
         if cause:
-            self.set_tags({"runforge.error": redact_addresses(cause)})
+            self.set_tags({"runforge.error": cause})
         self.client.set_terminated(self.run_id, status)
 
     def _send(self, points: Sequence[MetricPoint], belongs_to: Mapping[str, str]) -> None:
@@ -213,7 +213,7 @@ class Run:
 
 
 def _shown(name: str, value: str) -> str:
-    return HIDDEN if is_secret_name(name) else redact_addresses(value)
+    return HIDDEN if is_secret_name(name) else redact(value)
 
 
 def _fitting(value: str) -> str:

@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from runforge.errors import StoreError
-from runforge.redaction import redact_addresses
+from runforge.redaction import redact
 
 with warnings.catch_warnings():
     # MLflow 3.17 declares its tables with an option that SQLAlchemy 2.1 gave up; nothing of ours.
@@ -49,7 +49,7 @@ class Store:
     @property
     def shown_uri(self) -> str:
         """The URI without credentials."""
-        return redact_addresses(self.uri)
+        return redact(self.uri)
 
     @property
     def is_local(self) -> bool:
@@ -141,7 +141,7 @@ def _experiment(client: MlflowClient, name: str, create: Callable[[str], object]
         number = found.experiment_id if found else "ID"
         raise StoreError(
             f"the experiment {name!r} was deleted",
-            where=redact_addresses(client.tracking_uri),
+            where=redact(client.tracking_uri),
             mend=f"restore it with `mlflow experiments restore --experiment-id {number}`, "
             "or choose another experiment_name",
         )
@@ -161,10 +161,10 @@ def _require_answer(uri: str) -> None:
             status = answer.status_code
     except requests.RequestException as error:
         what = f"the tracking server does not answer ({type(error).__name__})"
-        raise StoreError(what, where=redact_addresses(uri), mend=mend) from None
+        raise StoreError(what, where=redact(uri), mend=mend) from None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         what = f"the tracking server is out of order (HTTP status {status})"
-        raise StoreError(what, where=redact_addresses(uri), mend=mend)
+        raise StoreError(what, where=redact(uri), mend=mend)
 
 
 @contextmanager
@@ -173,10 +173,10 @@ def _errors_of_store(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        said = redact_addresses(str(error).strip()).splitlines() or [type(error).__name__]
+        said = redact(str(error).strip()).splitlines() or [type(error).__name__]
         raise StoreError(
             f"the store can't be opened: {said[0]}",
-            where=redact_addresses(uri),
+            where=redact(uri),
             mend="`mlflow db upgrade URI` if an older MLflow wrote it; else mend the address",
         ) from error
 
