@@ -278,7 +278,8 @@ def redescribe(folder: Path, **changes: Any) -> None:
     described = {k: v for k, v in values.items() if k not in ("format", "hash")}
     text = json.dumps(described, sort_keys=True, ensure_ascii=False)
     values["hash"] = hashlib.sha256(text.encode()).hexdigest()
-    path.write_text(json.dumps(values), encoding="utf-8")
+    whole = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(whole + "\n", encoding="utf-8")
 
 
 def reweigh(folder: Path, content: bytes) -> None:

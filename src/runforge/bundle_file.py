@@ -57,7 +57,7 @@ class Bundle:
 def write(folder: Path, bundle: Bundle) -> None:
     """Writes the file whole or not at all."""
     beside = folder / f".{DESCRIPTION}.partial"
-    beside.write_text(_to_text(bundle), encoding="utf-8")
+    beside.write_text(_text(asdict(bundle)), encoding="utf-8")
     beside.replace(folder / DESCRIPTION)
 
 
@@ -71,7 +71,9 @@ def read(folder: Path) -> Bundle:
     try:
         values = read_json(path)
         found, told = values.pop("format"), values.pop("hash")
-        if found == FORMAT and told == _text_hash(values):
+        # Held against its own text too: the same number can be written in two ways.
+        whole = path.read_text(encoding="utf-8") == _text(values)
+        if found == FORMAT and told == _text_hash(values) and whole:
             bundle = typed(Bundle, values)
             _check_nodes(bundle, path)
             return bundle
@@ -98,8 +100,7 @@ def _check_nodes(bundle: Bundle, path: Path) -> None:
             raise ValueError(f"{key}: {problem['msg']}")
 
 
-def _to_text(bundle: Bundle) -> str:
-    values = asdict(bundle)
+def _text(values: Mapping[str, Any]) -> str:
     described = {"format": FORMAT, "hash": _text_hash(values), **values}
     return json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 

@@ -33,8 +33,6 @@ class Tracked:
 
     path: Path
     hash: str | None
-    file: Path
-    """The `.dvc` file or `dvc.lock` that says so."""
 
 
 def tracked(project: Path, path: Path) -> Tracked | None:
@@ -46,10 +44,10 @@ def tracked(project: Path, path: Path) -> Tracked | None:
     target = _plain(path)
     above = [folder for folder in target.parents if folder.is_relative_to(project)]
     for folder in above or [target.parent]:
-        for file, output in _outputs(folder):
+        for output in _outputs(folder):
             place = _plain(folder / str(output.get("path")))
             if target.is_relative_to(place):
-                return Tracked(place, _hash(output), file)
+                return Tracked(place, _hash(output))
     return None
 
 
@@ -65,21 +63,29 @@ def check_data(project: Path, root: Path, threads: int) -> None:
     Files that DVC does not list are none of its business. Where its cache has no listing, the data
     did not come from the cache, and there is nothing to hold them against.
     """
-    found = tracked(project.resolve(), root.resolve())
-    listing = _listing(project.resolve(), found.hash) if found and found.hash else None
-    if found is None or listing is None:
-        return
-    paths = {found.path / entry["relpath"]: entry["md5"] for entry in listing}
-    mine = {p: md5 for p, md5 in paths.items() if p.is_relative_to(_plain(root.resolve()))}
-    odd = altered(mine, threads)
+    expected = listed(project, root) or {}
+    odd = altered(expected, threads)
     if odd:
         others = f" and {len(odd) - 1} others" if len(odd) > 1 else ""
         mend = (
-            f"if you changed them: `dvc add {found.path.name}`; if not, DVC's cache is damaged: "
-            f"remove {_object(project.resolve(), mine[odd[0]])} and the file, then `dvc pull`"
+            "if you changed it: `dvc add` it; if not, DVC's cache is damaged: remove the file and "
+            f"{_object(project, expected[odd[0]])}, then `dvc pull`"
         )
-        what = f"this file{others} is not as {found.file.name} says"
+        what = f"this file{others} is not as DVC tracked it"
         raise DataError(what, where=str(odd[0]), mend=mend)
+
+
+def listed(project: Path, root: Path) -> dict[Path, str] | None:
+    """The MD5 of each file that DVC lists under `root`; None where it has no listing.
+
+    Raises `DataError` where the listing is damaged.
+    """
+    found = tracked(project, root)
+    listing = _listing(project, found.hash) if found and found.hash else None
+    if found is None or listing is None:
+        return None
+    paths = {found.path / entry["relpath"]: entry["md5"] for entry in listing}
+    return {p: md5 for p, md5 in paths.items() if p.is_relative_to(_plain(root))}
 
 
 def altered(expected: Mapping[Path, str], threads: int) -> list[Path]:
@@ -133,15 +139,13 @@ def _cache(project: Path) -> Path:
     return place
 
 
-def _outputs(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _outputs(folder: Path) -> Iterator[Mapping[str, Any]]:
     """What the `.dvc` files and the `dvc.lock` of a folder say that DVC tracks."""
     for file in sorted(folder.glob("*.dvc")):
         if file.is_file():
-            for output in _read_yaml(file).get("outs") or []:
-                yield file, output
+            yield from _read_yaml(file).get("outs") or []
     for stage in (_read_yaml(folder / LOCK).get("stages") or {}).values():
-        for output in stage.get("outs") or []:
-            yield folder / LOCK, output
+        yield from stage.get("outs") or []
 
 
 def _hash(output: Mapping[str, Any]) -> str | None:
