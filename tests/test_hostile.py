@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults import hostile
-from benchmarks.faults.hostile import CNN, WAYS, Trap, make_bundle
+from benchmarks.faults.hostile import WAYS
+from benchmarks.faults.spoiled import make_bundle
+from benchmarks.faults.trap import Trap, refusal
 from runforge import bundle
 from runforge.errors import DataError
 from runforge.foreign import read_json, regular
 from tests.conftest import REPOSITORY
+from tests.made_sets import CNN, CROSS_ENTROPY, IMAGE
 
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 """Modules that run code as they read."""
@@ -37,11 +40,11 @@ def test_every_way_lets_what_is_good_pass(tmp_path: Path, way: hostile.Way) -> N
     # Otherwise a way could refuse everything and prove nothing.
     trap = Trap.set_up(tmp_path)
     node = {
-        "nested": hostile.CROSS_ENTROPY,
-        "by_task": hostile.CROSS_ENTROPY,
-        "by_modality": hostile.IMAGE,
+        "nested": CROSS_ENTROPY,
+        "by_task": CROSS_ENTROPY,
+        "by_modality": IMAGE,
     }.get(way.__name__, CNN)
-    line = hostile.refusal(lambda: _built(way, trap, node))
+    line = refusal(lambda: _built(way, trap, node))
     assert line is None or "no weights of that run fit" in line, line
 
 

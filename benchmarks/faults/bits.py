@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.faults.hostile import make_bundle
+from benchmarks.faults.spoiled import make_bundle
 from runforge import bundle, dvc_files, preparation
 from runforge.config import compose
 from runforge.errors import UserError

@@ -5,82 +5,21 @@ A canary shows what ran: every target would make that file, or take a victim's a
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import pickle
-import shutil
-import struct
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
 
+from benchmarks.faults.liar import server_rows
+from benchmarks.faults.spoiled import bundle_rows, make_bundle, redescribe, store_rows
+from benchmarks.faults.trap import Row, Trap, counted, refusal
 from runforge import bundle, config, targets
-from runforge.errors import UserError
-from runforge.foreign import JSON_LIMIT_BYTES
-from runforge.tracking.find import download_bundle
-from runforge.tracking.run import Run
-from runforge.tracking.store import Store, open_store
 from tests.conftest import REPOSITORY
-from tests.made_sets import CNN, CROSS_ENTROPY, IMAGE, MULTICLASS, image_set
-
-ONE_LINE = 600
-"""Letters: a refusal that is longer is none that somebody reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trap:
-    """A project's configuration, a canary that must not appear and a victim that must stay."""
-
-    folder: Path
-
-    @classmethod
-    def set_up(cls, folder: Path) -> Trap:
-        """Lays out the trap in an empty folder."""
-        trap = cls(folder)
-        shutil.copytree(REPOSITORY / "conf", folder / "conf")
-        (folder / "dvc.yaml").touch()
-        trap.victim.mkdir()
-        (trap.victim / "file").touch()
-        trap.pickle.write_bytes(pickle.dumps(_Touch(str(trap.canary))))
-        (folder / "model").mkdir()
-        return trap
-
-    @property
-    def canary(self) -> Path:
-        """There once anything ran."""
-        return self.folder / "canary"
-
-    @property
-    def victim(self) -> Path:
-        """A folder with a file."""
-        return self.folder / "victim"
-
-    @property
-    def pickle(self) -> Path:
-        """Makes the canary when it is unpickled."""
-        return self.folder / "pickle"
-
-    def sprung(self) -> bool:
-        """Whether anything ran."""
-        return self.canary.exists() or not (self.victim / "file").exists()
-
-
-class _Touch:
-    """An object whose pickle runs a command."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.path}",)
+from tests.made_sets import CNN, MULTICLASS
 
 
 def nodes(trap: Trap) -> dict[str, dict[str, Any]]:
@@ -256,167 +195,7 @@ def _added(node: dict[str, Any]) -> list[str]:
     return [f"+network.{k}={_quoted(v)}" for k, v in node.items() if k != "_target_"]
 
 
-def make_bundle(folder: Path) -> None:
-    """A bundle with nothing amiss."""
-    schema = image_set([9, 3, 0]).schema
-    task = targets.build(MULTICLASS, schema=schema)
-    network = bundle.build_network(CNN, task, schema)
-    known = {"network_node": CNN, "task_node": MULTICLASS, "schema": schema}
-    bundle.write(folder, weights=network.state_dict(), run_id="abc", lineage={}, **known)
-
-
-def redescribe(folder: Path, **changes: Any) -> None:
-    """Changes the description as somebody does who mends its hash; `a__b` is b inside a."""
-    path = folder / "bundle.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    for name, value in changes.items():
-        here = values
-        *above, last = name.split("__")
-        for part in above:
-            here = here[part]
-        here[last] = value
-    described = {k: v for k, v in values.items() if k not in ("format", "hash")}
-    text = json.dumps(described, sort_keys=True, ensure_ascii=False)
-    values["hash"] = hashlib.sha256(text.encode()).hexdigest()
-    whole = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
-    path.write_text(whole + "\n", encoding="utf-8")
-
-
-def reweigh(folder: Path, content: bytes) -> None:
-    """Other weights, and their hash in the description."""
-    (folder / "weights.safetensors").write_bytes(content)
-    redescribe(folder, weights_hash=hashlib.sha256(content).hexdigest())
-
-
-def _altered(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    weights = load_file(folder / "weights.safetensors")
-    change(weights)
-    save_file(weights, folder / "other")
-    reweigh(folder, (folder / "other").read_bytes())
-
-
-def _header(text: str, length: int | None = None) -> bytes:
-    content = text.encode()
-    return struct.pack("<Q", len(content) if length is None else length) + content + b"\0" * 64
-
-
-def _offsets(first: int, last: int) -> bytes:
-    entry = {"dtype": "F32", "shape": [1], "data_offsets": [first, last]}
-    return _header(json.dumps({"head.4.bias": entry}))
-
-
-def _zip_bomb(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "bomb", "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("data.pkl", b"\0" * 20_000_000)
-    reweigh(folder, (folder / "bomb").read_bytes())
-
-
-def _link(folder: Path, name: str) -> None:
-    (folder / name).rename(folder.parent / "elsewhere")
-    (folder / name).symlink_to(folder.parent / "elsewhere")
-
-
-def _pipe(folder: Path) -> None:
-    (folder / "weights.safetensors").unlink()
-    os.mkfifo(folder / "weights.safetensors")
-
-
-def _text(folder: Path, text: str) -> None:
-    (folder / "bundle.json").write_text(text, encoding="utf-8")
-
-
-def _twice(folder: Path) -> None:
-    path = folder / "bundle.json"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("{", '{"run_id": "other", ', 1), encoding="utf-8")
-
-
-def _not_finite(weights: dict[str, torch.Tensor]) -> None:
-    weights["head.4.bias"][0] = torch.nan
-
-
-def _other_shape(weights: dict[str, torch.Tensor]) -> None:
-    weights["head.4.bias"] = torch.zeros(7)
-
-
-def _other_type(weights: dict[str, torch.Tensor]) -> None:
-    weights["head.4.bias"] = weights["head.4.bias"].double()
-
-
-def bundles(trap: Trap) -> dict[str, Callable[[Path], object]]:
-    """What is done to a good bundle."""
-    content = trap.pickle.read_bytes()
-    return {
-        "a pickle named weights.safetensors": lambda f: reweigh(f, content),
-        "a checkpoint named weights.safetensors": lambda f: reweigh(f, b"PK\x03\x04" + content),
-        "a zip bomb": _zip_bomb,
-        "cut weights": lambda f: reweigh(f, (f / "weights.safetensors").read_bytes()[:-9]),
-        "no weights": lambda f: (f / "weights.safetensors").unlink(),
-        "empty weights": lambda f: reweigh(f, b""),
-        "a header of 10 GB": lambda f: reweigh(f, _header("{}", 10 * 2**30)),
-        "a header of 2^64 - 1 bytes": lambda f: reweigh(f, _header("{}", 2**64 - 1)),
-        "a header that is no JSON": lambda f: reweigh(f, _header("{{")),
-        "negative offsets": lambda f: reweigh(f, _offsets(-4, 0)),
-        "offsets past the end": lambda f: reweigh(f, _offsets(0, 2**40)),
-        "offsets backwards": lambda f: reweigh(f, _offsets(4, 0)),
-        "another shape": lambda f: _altered(f, _other_shape),
-        "another type": lambda f: _altered(f, _other_type),
-        "a missing tensor": lambda f: _altered(f, lambda w: w.pop("head.4.bias")),
-        "an extra tensor": lambda f: _altered(f, lambda w: w.update(evil=torch.zeros(1))),
-        "a weight of nan": lambda f: _altered(f, _not_finite),
-        "weights by a link": lambda f: _link(f, "weights.safetensors"),
-        "a description by a link": lambda f: _link(f, "bundle.json"),
-        "weights by a pipe": _pipe,
-        "a run id with a path": lambda f: redescribe(f, run_id="../../evil"),
-        "a run id of 10,000 letters": lambda f: redescribe(f, run_id="a" * 10_000),
-        "a run id that is a number": lambda f: redescribe(f, run_id=7),
-        "a huge description": lambda f: _text(f, " " * (JSON_LIMIT_BYTES + 1)),
-        "a deep description": lambda f: _text(f, "[" * 100_000),
-        "a deep value": lambda f: _text(f, '{"a":' * 900 + "1" + "}" * 900),
-        "a key given twice": _twice,
-        "a value of NaN": lambda f: _text(f, '{"format": 1, "hash": NaN}'),
-        "a number of 10,000 digits": lambda f: _text(f, '{"format": ' + "9" * 10_000 + "}"),
-        "no UTF-8": lambda f: (f / "bundle.json").write_bytes(b"\xff\xfe{}"),
-        "an unknown key": lambda f: redescribe(f, evil="x"),
-        "classes that are one text": lambda f: redescribe(f, schema__classes="abc"),
-        "classes of numbers": lambda f: redescribe(f, schema__classes=[1, 2, 3]),
-        "a negative shape": lambda f: redescribe(f, schema__input_shape=[-1, 8, 8]),
-        "a shape of 10^18": lambda f: redescribe(f, schema__input_shape=[10**9, 10**9, 8]),
-        "a shape of texts": lambda f: redescribe(f, schema__packed_shape=["8", "8", "1"]),
-        "statistics of texts": lambda f: redescribe(f, schema__statistics={"mean": ["x"]}),
-        "no statistics": lambda f: redescribe(f, schema__statistics={}),
-        "a kind of target": lambda f: redescribe(f, schema__target_kind="code"),
-        "a type of arrays": lambda f: redescribe(f, network={**CNN, "filters": "many"}),
-        "a width of 10^12": lambda f: redescribe(f, network={**CNN, "dense": 10**12}),
-        "a million layers": lambda f: redescribe(f, network={**CNN, "filters": [1] * 10**6}),
-        "a network with a further key": lambda f: redescribe(f, network={**CNN, "evil": 1}),
-        "a task for a network": lambda f: redescribe(f, network=MULTICLASS),
-        "a loss for a modality": lambda f: redescribe(f, schema__modality=CROSS_ENTROPY),
-        "a modality for a task": lambda f: redescribe(f, task=IMAGE),
-        "another format": lambda f: redescribe(f, format=99),
-    }
-
-
-def refusal(attempt: Callable[[], object]) -> str | None:
-    """The line that an attempt is refused with; None where it is not, or in many lines."""
-    try:
-        attempt()
-    except UserError as error:
-        line = str(error)
-        return line if "\n" not in line and len(line) <= ONE_LINE else None
-    return None
-
-
-def _counted(what: str, found: dict[str, bool], trap: Trap) -> tuple[str, str, bool]:
-    """A row: how many of the named attempts were refused, and which were not."""
-    refused = sum(found.values())
-    odd = [name for name, fine in found.items() if not fine]
-    told = f"{refused} refused" + (f" (not: {', '.join(odd)})" if odd else "")
-    ran = "something ran" if trap.sprung() else "nothing ran"
-    return f"{len(found)} {what}", f"{told}, {ran}", not odd and not trap.sprung()
-
-
-def _targets(trap: Trap, quick: bool) -> Iterator[tuple[str, str, bool]]:
+def _targets(trap: Trap, quick: bool) -> Iterator[Row]:
     """Every node by every way; quick: each by one."""
     found = {}
     for index, (name, keywords) in enumerate(nodes(trap).items()):
@@ -424,17 +203,17 @@ def _targets(trap: Trap, quick: bool) -> Iterator[tuple[str, str, bool]]:
         for way in ways:
             node = {"_target_": name, **keywords}
             found[f"{name} {way.__name__}"] = bool(refusal(lambda w=way, n=node: w(trap, n)))
-    yield _counted("hostile targets" if quick else "hostile targets × ways", found, trap)
+    yield counted("hostile targets" if quick else "hostile targets × ways", found, trap)
 
 
-def _configurations(trap: Trap) -> Iterator[tuple[str, str, bool]]:
+def _configurations(trap: Trap) -> Iterator[Row]:
     ways = (by_file, by_params, by_bundle)
     found = {
         f"{name} {way.__name__}": bool(refusal(lambda w=way, m=more: w(trap, {**CNN, **m})))
         for name, more in MODIFIERS.items()
         for way in ways
     }
-    yield _counted("keys of Hydra's, and classes in a place for others", found, trap)
+    yield counted("keys of Hydra's, and classes in a place for others", found, trap)
     found = {o: bool(refusal(lambda o=o: config.compose(trap.folder, [o]))) for o in HYDRA}
     path = trap.folder / "conf" / "config.yaml"
     before = path.read_text(encoding="utf-8")
@@ -443,63 +222,22 @@ def _configurations(trap: Trap) -> Iterator[tuple[str, str, bool]]:
     path.write_text(text, encoding="utf-8")
     found["hydra.job_logging in a file"] = bool(refusal(lambda: config.compose(trap.folder)))
     path.write_text(before, encoding="utf-8")
-    yield _counted("configurations that steer Hydra", found, trap)
+    yield counted("configurations that steer Hydra", found, trap)
     lifted = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
     os.environ[lifted] = "os.system"
     try:
         found = {lifted: bool(refusal(lambda: config.compose(trap.folder)))}
     finally:
         del os.environ[lifted]
-    yield _counted("guard of Hydra's, lifted by the environment", found, trap)
+    yield counted("guard of Hydra's, lifted by the environment", found, trap)
 
 
-def _bundles(trap: Trap) -> Iterator[tuple[str, str, bool]]:
-    found, good = {}, trap.folder / "good"
-    make_bundle(good)
-    bundle.load(good)
-    for name, spoil in bundles(trap).items():
-        folder = trap.folder / "bundles" / str(len(found)) / "model"
-        shutil.copytree(good, folder)
-        spoil(folder)
-        found[name] = bool(refusal(lambda f=folder: bundle.load(f)))
-    yield _counted("hostile bundles", found, trap)
-
-
-def _stored(trap: Trap, store: Store, spoil: Callable[[Path], object]) -> bool:
-    """Whether a bundle in a store is refused and leaves nothing at its destination."""
-    folder = trap.folder / "recorded"
-    make_bundle(folder)
-    run = Run.start(store, "somebody's", {})
-    run.log_folder(folder, "bundle")
-    spoil(trap.folder / "mlruns" / run.experiment_id / run.run_id / "artifacts" / "bundle")
-    out = trap.folder / "fetched" / run.run_id
-    refused = bool(refusal(lambda: bundle.load(download_bundle(store, run.run_id, out))))
-    return refused and not (out / "secret").exists()
-
-
-def _folder_by_a_link(folder: Path) -> None:
-    folder.rename(folder.with_name("moved"))
-    folder.symlink_to(folder.with_name("moved"))
-
-
-def _stores(trap: Trap) -> Iterator[tuple[str, str, bool]]:
-    store = open_store(trap.folder, "hostile")
-    spoils: dict[str, Callable[[Path], object]] = {
-        "weights by a link": lambda f: _link(f, "weights.safetensors"),
-        "a description by a link": lambda f: _link(f, "bundle.json"),
-        "the folder by a link": _folder_by_a_link,
-        "no weights": lambda f: (f / "weights.safetensors").unlink(),
-        "other weights": lambda f: (f / "weights.safetensors").write_bytes(b"x"),
-    }
-    found = {name: _stored(trap, store, spoil) for name, spoil in spoils.items()}
-    yield _counted("hostile bundles in a store", found, trap)
-
-
-def rows(quick: bool) -> Iterator[tuple[str, str, bool]]:
+def rows(quick: bool) -> Iterator[Row]:
     """What was tried, what was found, whether it holds."""
     with tempfile.TemporaryDirectory() as name:
         trap = Trap.set_up(Path(name))
         yield from _targets(trap, quick)
         yield from _configurations(trap)
-        yield from _bundles(trap)
-        yield from _stores(trap)
+        yield from bundle_rows(trap)
+        yield from store_rows(trap)
+        yield from server_rows(trap)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from mlflow.utils.uri import is_local_uri
 
 from runforge.bundle_file import DESCRIPTION, WEIGHTS
 from runforge.errors import StoreError
+from runforge.foreign import regular
 from runforge.redaction import redact
 from runforge.tracking.store import Store
 
@@ -30,6 +32,7 @@ KIND = "runforge.kind"
 BUNDLE = "bundle"
 """The artifact folder of a run's bundle."""
 
+_LOOK = "look what is there: `mlflow artifacts list --run-id RUN`"
 _SAFE_IDENTIFIER = re.compile(r"\w[\w-]{0,63}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{6,32}")
 _SHOWN_CANDIDATES = 5
@@ -98,29 +101,39 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
     """
     if destination.is_dir():
         return destination
-    if not store.client.list_artifacts(run_id, BUNDLE):
-        mend = "name a run that finished training"
-        raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
-    _refuse_links(store, run_id)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=destination.parent) as folder:
-        whole = Path(folder, "whole")
-        whole.mkdir()
-        try:
+    with _errors_of_fetching(store, run_id):
+        if not store.client.list_artifacts(run_id, BUNDLE):
+            mend = "name a run that finished training"
+            raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
+        _refuse_links(store, run_id)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=destination.parent) as folder:
+            whole = Path(folder, "whole")
+            whole.mkdir()
             for name in (DESCRIPTION, WEIGHTS):
                 copied = store.client.download_artifacts(run_id, f"{BUNDLE}/{name}", folder)
-                Path(copied).replace(whole / name)
-        except (MlflowException, OSError) as error:
-            said = (redact(str(error)).splitlines() or [""])[0]
-            what = f"the bundle of run {run_id} can't be fetched: {said}"
-            mend = "look whether it is there: `mlflow artifacts list`"
-            raise StoreError(what, where=store.shown_uri, mend=mend) from error
-        try:
-            whole.rename(destination)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+                regular(Path(copied), _LOOK).replace(whole / name)
+            _put(whole, destination)
     return destination
+
+
+def _put(whole: Path, destination: Path) -> None:
+    try:
+        whole.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+@contextmanager
+def _errors_of_fetching(store: Store, run_id: str) -> Iterator[None]:
+    """Turns what MLflow says into one line."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        said = (redact(str(error)).splitlines() or [type(error).__name__])[0]
+        what = f"the bundle of run {run_id} can't be fetched: {said}"
+        raise StoreError(what, where=store.shown_uri, mend=_LOOK) from error
 
 
 def _refuse_links(store: Store, run_id: str) -> None:
