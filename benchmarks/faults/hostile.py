@@ -240,4 +240,4 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from _configurations(trap)
         yield from bundle_rows(trap)
         yield from store_rows(trap)
-        yield from server_rows(trap)
+        yield from server_rows(trap, quick)

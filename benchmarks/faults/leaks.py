@@ -75,7 +75,7 @@ def hits(folder: Path, besides: tuple[str, ...] = ()) -> list[Path]:
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """An `mlflow server` on this machine alone; its host and port."""
+    """An `mlflow server` on this machine alone, starting; its host and port."""
     folder.mkdir()
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -93,7 +93,6 @@ def server(folder: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        _wait(f"http://127.0.0.1:{port}/health")
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -121,13 +120,13 @@ def watch(folder: Path, host: str) -> Watch:
     return Watch(project, environment)
 
 
-def _refused(watched: Watch) -> Row:
+def _refused(watched: Watch, overrides: tuple[str, ...]) -> Row:
     before = len(watched.printed)
-    for override in REFUSED:
+    for override in overrides:
         watched.run("runforge", "train", override, code=2)
     lines = [text.strip() for text in watched.printed[before:] if text.strip()]
-    fine = len(lines) == len(REFUSED) and not any("\n" in line for line in lines)
-    return f"{len(REFUSED)} overrides that hold a secret", f"{len(lines)} lines", fine
+    fine = len(lines) == len(overrides) and not any("\n" in line for line in lines)
+    return f"{len(overrides)} overrides that hold a secret", f"{len(lines)} lines", fine
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -135,8 +134,9 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name, server(Path(name) / "server") as host:
         folder = Path(name)
         watched = watch(folder, host)
+        _wait(f"http://{host}/health")
         watched.run("runforge", "train", *SHORT, code=0)
-        yield _refused(watched)
+        yield _refused(watched, REFUSED[:2] if quick else REFUSED)
         if not quick:
             bad = ("optimizer=sgd", "optimizer.learning_rate=1e38")
             watched.run("runforge", "train", *SHORT, *bad, code=1)

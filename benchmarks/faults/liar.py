@@ -104,11 +104,12 @@ def _files(folder: Path) -> set[Path]:
     return {p for p in folder.rglob("*") if p.is_file()}
 
 
-def server_rows(trap: Trap) -> Iterator[Row]:
-    """Bundles fetched from it: refused, and no file is left anywhere."""
+def server_rows(trap: Trap, quick: bool) -> Iterator[Row]:
+    """Bundles fetched from it: refused, and no file is left anywhere; quick: of a third."""
     project, found = trap.folder / "deep" / "project", {}
     before = _files(trap.folder)
-    for name, lie in lies(trap.folder).items():
+    told = list(lies(trap.folder).items())
+    for name, lie in told[:: 3 if quick else 1]:
         with server(lie) as address, patch.dict(os.environ, MLFLOW_TRACKING_URI=address):
             refused = bool(refusal(lambda: _fetch(project)))
         written = _files(trap.folder) - before

@@ -63,13 +63,13 @@ def check_data(project: Path, root: Path, threads: int) -> None:
     Files that DVC does not list are none of its business. Where its cache has no listing, the data
     did not come from the cache, and there is nothing to hold them against.
     """
-    expected = listed(project, root) or {}
+    found, expected = tracked(project, root), listed(project, root) or {}
     odd = altered(expected, threads)
-    if odd:
+    if found and odd:
         others = f" and {len(odd) - 1} others" if len(odd) > 1 else ""
         mend = (
-            "if you changed it: `dvc add` it; if not, DVC's cache is damaged: remove the file and "
-            f"{_object(project, expected[odd[0]])}, then `dvc pull`"
+            f"if you changed it: `dvc add {found.path.name}`; if not, DVC's cache is damaged: "
+            f"remove the file and {_object(project, expected[odd[0]])}, then `dvc pull`"
         )
         what = f"this file{others} is not as DVC tracked it"
         raise DataError(what, where=str(odd[0]), mend=mend)

@@ -7,9 +7,12 @@ length of each axis in 4 bytes, then the values (LeCun, http://yann.lecun.com/ex
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ import numpy as np
 from runforge.errors import DataError
 from runforge.sample import Sample
 
+PIECE_BYTES = 2**20
 PARTS = {"train": "train", "t10k": "test"}
 
 
@@ -90,36 +94,52 @@ def _needed(root: Path, stem: str, kind: str) -> Path:
             where=str(root),
             mend="images and labels belong together: add the file",
         )
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError("a link that leaves the data folder", where=str(path), mend="copy the file")
     return path
 
 
 def _read(path: Path, *, axes: int) -> np.ndarray:
-    """All values of a file, uint8 [N] or [N, H, W]."""
-    content = _content(path)
-    start = 4 + 4 * axes
-    if content[:4] != bytes((0, 0, 8, axes)) or len(content) < start:
-        raise DataError(
-            f"does not begin like an IDX file of {axes} axes of bytes",
-            where=str(path),
-            mend="download it again",
-        )
-    shape = [int(n) for n in np.frombuffer(content, dtype=">u4", count=axes, offset=4)]
-    count = len(content) - start
-    wanted = int(np.prod(shape, dtype=object))
-    if count != wanted or wanted == 0:
+    """All values of a file, uint8 [N] or [N, H, W]; no more is unpacked than its header says."""
+    with _errors_of_reading(path), _opened(path) as file:
+        head = file.read(4 + 4 * axes)
+        if head[:4] != bytes((0, 0, 8, axes)) or len(head) < 4 + 4 * axes:
+            raise DataError(
+                f"does not begin like an IDX file of {axes} axes of bytes",
+                where=str(path),
+                mend="download it again",
+            )
+        shape = [int(n) for n in np.frombuffer(head, dtype=">u4", count=axes, offset=4)]
+        wanted = math.prod(shape)
+        content = _read_at_most(file, wanted + 1)
+    if len(content) != wanted or wanted == 0:
+        count = f"more than {wanted}" if len(content) > wanted else f"{len(content)}"
         raise DataError(
             f"holds {count} values where its header says {wanted}",
             where=str(path),
             mend="download it again",
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
-def _content(path: Path) -> bytes:
+def _read_at_most(file: gzip.GzipFile | BufferedReader, count: int) -> bytes:
+    """In pieces: a header may ask for more than there is memory."""
+    pieces = []
+    while count and (piece := file.read(min(count, PIECE_BYTES))):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
+
+
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+@contextmanager
+def _errors_of_reading(path: Path) -> Iterator[None]:
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
+        yield
+    except (OSError, EOFError, OverflowError, zlib.error) as error:
         raise DataError(
             f"can't be read ({error})", where=str(path), mend="download it again"
         ) from error
