@@ -10,9 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from runforge.config_guard import secret_key
+from runforge.config_guard import check_secrets
 from runforge.errors import ConfigError
-from runforge.redaction import redact
 from runforge.settings import Settings
 from runforge.signature import node_problem
 from runforge.targets import TARGET, nodes
@@ -50,9 +49,7 @@ class Origin:
 
 def check(values: Mapping[str, Any], origin: Origin) -> Settings:
     """Holds a configuration against its schema; raises `ConfigError` for the first mistake."""
-    if secret := secret_key(values):
-        what, mend = "it holds a secret", "give it to the tool that needs it by its own variable"
-        raise ConfigError(what, where=f"{redact(origin.of(secret))}: {secret}", mend=mend)
+    check_secrets(values, origin.of)
     try:
         settings = Settings.model_validate(dict(values))
     except ValidationError as error:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from runforge.errors import ConfigError
-from runforge.redaction import redact
+from runforge.redaction import redact, secret_in
 from runforge.targets import TARGET, nodes
 
 GUARD_LIFTED = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
@@ -53,10 +53,16 @@ def check_resolvers(values: Mapping[str, Any]) -> None:
             )
 
 
-def secret_key(values: Mapping[str, Any]) -> str | None:
-    """The first key whose value holds a credential; None where there is none."""
-    found = (path for path, value in _leaves(values) if redact(value) != value)
-    return ".".join(next(found, ())) or None
+def check_secrets(values: Mapping[str, Any], origin: Callable[[str], str]) -> None:
+    """Raises `ConfigError` for the first key whose value holds a credential.
+
+    `origin` tells where a key comes from, which may hold it too.
+    """
+    for path, value in _leaves(values):
+        if secret := secret_in(value):
+            key = ".".join(path)
+            where, mend = f"{redact(origin(key))}: {key}", "give it to the tool that needs it"
+            raise ConfigError(f"it holds {secret}", where=where, mend=f"{mend} by its own variable")
 
 
 def _leaves(values: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -33,16 +33,28 @@ def redact(text: str) -> str:
     Hidden are `user:password@` and secret query values of every address, and the value of every
     variable of the environment whose name says that it is a secret.
     """
-    for secret in _environment_secrets():
+    for _, secret in _environment_secrets():
         text = text.replace(secret, HIDDEN)
+    return _redact_addresses(text)
+
+
+def secret_in(text: str) -> str | None:
+    """Which secret a text holds, without saying it; None where it holds none."""
+    for name, secret in _environment_secrets():
+        if secret in text:
+            return f"the value of {name}"
+    return "a password in an address" if _redact_addresses(text) != text else None
+
+
+def _redact_addresses(text: str) -> str:
     return _QUERY_PART.sub(_hide_query_value, _USER_PART.sub(rf"\1{HIDDEN}@", text))
 
 
-def _environment_secrets() -> Iterator[str]:
+def _environment_secrets() -> Iterator[tuple[str, str]]:
     for name, value in os.environ.items():
         if is_secret_name(name) and len(value) >= SHORTEST_SECRET:
-            yield value
-            yield quote(value, safe="")
+            yield name, value
+            yield name, quote(value, safe="")
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
