@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,14 @@ def check_whole(folder: Path) -> None:
     import torch; they only open the set. Nothing is remembered of it from run to run, because a
     disk that turns a bit over changes no time of the file.
     """
+    _check_present(folder, FILES)
     check_checksums(folder, FILES, MEND_DAMAGE)
+
+
+def _check_present(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise DataError(f"there is no {name}", where=str(folder), mend=MEND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,7 @@ class PreparedSet:
     @classmethod
     def open(cls, folder: Path) -> PreparedSet:
         """Raises `DataError` where the folder is not there, incomplete or of another format."""
-        for name in (SCHEMA, MANIFEST, INPUTS, TARGETS):
-            if not (folder / name).is_file():
-                raise DataError(f"there is no {name}", where=str(folder), mend=MEND)
+        _check_present(folder, (SCHEMA, MANIFEST, INPUTS, TARGETS))
         try:
             return cls._read(folder)
         except (ValueError, TypeError, KeyError, EOFError, polars.exceptions.PolarsError) as error:
