@@ -7,20 +7,15 @@ server, and all that was printed, is searched for it.
 from __future__ import annotations
 
 import base64
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-import requests
-
-from tests.conftest import Project, clean_environment
+from benchmarks.faults.processes import Server
+from tests.conftest import Project
 from tests.jobs import digits_project
 
 CANARY = "cAn4ry/s3cret+w0rd"
@@ -38,7 +33,6 @@ REFUSED = (
     "experiment_name=${oc.env:XYZ_TOKEN}",
 )
 """Overrides that hold a secret: told, not recorded."""
-START_S = 60
 
 Row = tuple[str, str, bool]
 
@@ -73,43 +67,6 @@ def hits(folder: Path, besides: tuple[str, ...] = ()) -> list[Path]:
     return [p for p in mine if any(form in p.read_bytes() for form in forms(CANARY))]
 
 
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """An `mlflow server` on this machine alone, starting; its host and port."""
-    folder.mkdir()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    files = ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, *store, *files],
-            cwd=folder,
-            env={**clean_environment(), "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait(address: str) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        try:
-            if requests.get(address, timeout=1).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.2)
-    raise TimeoutError(address)
-
-
 def watch(folder: Path, host: str) -> Watch:
     """A project whose user has secrets everywhere where people have them."""
     project = digits_project(folder)
@@ -131,21 +88,27 @@ def _refused(watched: Watch, overrides: tuple[str, ...]) -> Row:
 
 def rows(quick: bool) -> Iterator[Row]:
     """What was tried, what was found, whether it holds; quick: one run alone."""
-    with tempfile.TemporaryDirectory() as name, server(Path(name) / "server") as host:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        watched = watch(folder, host)
-        _wait(f"http://{host}/health")
-        watched.run("runforge", "train", *SHORT, code=0)
-        yield _refused(watched, REFUSED[:2] if quick else REFUSED)
-        if not quick:
-            bad = ("optimizer=sgd", "optimizer.learning_rate=1e38")
-            watched.run("runforge", "train", *SHORT, *bad, code=1)
-            watched.run("dvc", "add", "data", code=0)
-            watched.run("dvc", "repro", code=0)
-        found = hits(folder, besides=(".git",))
-        printed = sum(form.decode() in text for text in watched.printed for form in forms(CANARY))
-        names = ", ".join(str(p.relative_to(folder)) for p in found)
-        told = f"{len(found)} files, {printed} outputs {names}".strip()
-        count = sum(p.is_file() for p in folder.rglob("*"))
-        done = "a run" if quick else "a run, a failed one and `dvc repro`"
-        yield f"the canary in {count} files after {done}", told, not found and not printed
+        server = Server(folder / "server")
+        try:
+            yield from _searched(folder, watch(folder, f"127.0.0.1:{server.port}"), quick)
+        finally:
+            server.kill()
+
+
+def _searched(folder: Path, watched: Watch, quick: bool) -> Iterator[Row]:
+    watched.run("runforge", "train", *SHORT, code=0)
+    yield _refused(watched, REFUSED[:1] if quick else REFUSED)
+    if not quick:
+        bad = ("optimizer=sgd", "optimizer.learning_rate=1e38")
+        watched.run("runforge", "train", *SHORT, *bad, code=1)
+        watched.run("dvc", "add", "data", code=0)
+        watched.run("dvc", "repro", code=0)
+    found = hits(folder, besides=(".git",))
+    printed = sum(form.decode() in text for text in watched.printed for form in forms(CANARY))
+    names = ", ".join(str(p.relative_to(folder)) for p in found)
+    told = f"{len(found)} files, {printed} outputs {names}".strip()
+    count = sum(p.is_file() for p in folder.rglob("*"))
+    done = "a run" if quick else "a run, a failed one and `dvc repro`"
+    yield f"the canary in {count} files after {done}", told, not found and not printed
