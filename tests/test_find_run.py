@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import pytest
 
@@ -126,21 +127,24 @@ def test_trials_in_the_order_of_their_start(store):
     assert recent_runs(store, count=2)[0].name == "rate=2"
 
 
-def test_a_bundle_comes_back_byte_for_byte(store, tmp_path, capfd):
-    (tmp_path / "model" / "deep").mkdir(parents=True)
-    (tmp_path / "model" / "weights.safetensors").write_bytes(b"\x00\x01")
-    (tmp_path / "model" / "deep" / "bundle.json").write_text("{}")
+def record_bundle(store: Store, folder: Path) -> str:
+    """The id of a run with a bundle, and a file beside it that is none of the bundle's."""
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(b"\x00\x01")
+    (folder / "bundle.json").write_text("{}")
+    (folder / "history.csv").write_text("epoch")
     run = Run.start(store, "run", {})
-    run.log_folder(tmp_path / "model", "bundle")
+    run.log_folder(folder, "bundle")
+    return run.run_id
+
+
+def test_a_bundle_comes_back_byte_for_byte(store, tmp_path, capfd):
+    run_id = record_bundle(store, tmp_path / "model")
     for _ in range(2):
-        copied = download_bundle(store, run.run_id, tmp_path / "out" / "bundle")
+        copied = download_bundle(store, run_id, tmp_path / "out" / "bundle")
         assert copied == tmp_path / "out" / "bundle"
         assert (copied / "weights.safetensors").read_bytes() == b"\x00\x01"
-        assert sorted(p.name for p in copied.rglob("*")) == [
-            "bundle.json",
-            "deep",
-            "weights.safetensors",
-        ]
+        assert sorted(p.name for p in copied.rglob("*")) == ["bundle.json", "weights.safetensors"]
 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["bundle"]
     assert capfd.readouterr().err == ""

@@ -108,3 +108,22 @@ def test_a_cut_gzip_file(tmp_path: Path, images: np.ndarray, cut: int) -> None:
     path = tmp_path / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:cut])
     assert "can't be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("claimed", [(1, 1, 1), (2**32 - 1, 2**32 - 1, 2**32 - 1), (9, 2**20, 1)])
+def test_no_more_is_unpacked_than_the_header_says(tmp_path: Path, claimed) -> None:
+    put(tmp_path, "train", np.zeros((5, 2, 2), np.uint8), LABELS)
+    header = struct.pack(">HBB3I", 0, 8, 3, *claimed)
+    bomb = gzip.compress(header + b"\0" * 5_000_000)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(bomb)
+    with pytest.raises(DataError, match=r"(holds|has) .* where its header says"):
+        Idx(classes=None).samples(tmp_path)
+
+
+def test_a_link_out_of_the_folder(tmp_path: Path, images: np.ndarray) -> None:
+    put(tmp_path / "data", "train", images, LABELS, gz=False)
+    path = tmp_path / "data" / "train-labels-idx1-ubyte"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="a link that leaves the data folder"):
+        Idx(classes=None).samples(tmp_path / "data")

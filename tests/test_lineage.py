@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runforge.lineage import collect, dvc_hash
-from runforge.redaction import is_secret_name, redact_addresses, redact_arguments
+from runforge.redaction import is_secret_name, redact, redact_arguments
 
 COMMAND = "runforge train network=cnn"
 
@@ -189,7 +189,7 @@ def test_names_that_only_look_like_secrets(name):
     ],
 )
 def test_addresses(text, shown):
-    assert redact_addresses(text) == shown
+    assert redact(text) == shown
 
 
 def test_importing_it_is_light():

@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-PARTS = ("kills", "signals", "training", "store", "data", "hostile", "bits", "fuzz")
+PARTS = ("kills", "signals", "training", "store", "data", "hostile", "leaks", "bits", "fuzz")
 
 
 def main() -> int:

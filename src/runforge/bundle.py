@@ -6,12 +6,13 @@ bundle from elsewhere can't run code.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 from runforge import bundle_file, targets
 from runforge.bundle_file import DESCRIPTION, MEND, WEIGHTS, Bundle, read
+from runforge.checksums import file_hash
 from runforge.errors import ConfigError, DataError, RunforgeError
+from runforge.foreign import regular
 from runforge.input_layer import InputLayer
 from runforge.schema import Schema
 from runforge.task import Task
@@ -81,7 +84,7 @@ def write(  # noqa: PLR0913 - what a bundle is made of
         schema=schema,
         run_id=run_id,
         lineage=lineage,
-        weights_hash=_file_hash(beside),
+        weights_hash=file_hash(beside),
     )
     beside.replace(folder / WEIGHTS)
     bundle_file.write(folder, bundle)
@@ -89,24 +92,51 @@ def write(  # noqa: PLR0913 - what a bundle is made of
 
 
 def load(folder: Path) -> Model:
-    """The model of a bundle, on the CPU; raises `DataError` where either file is not as written."""
-    model = _build(folder)
-    try:
-        model.network.load_state_dict(_read_weights(folder, model.bundle))
-    except RuntimeError as error:
-        raise DataError(f"the weights don't fit: {error}", where=str(folder), mend=MEND) from error
-    return model.eval()
+    """The model of a bundle, on the CPU; raises `DataError` where either file is not as written.
+
+    Names, shapes and types of the weights are held against the network before it takes memory:
+    the description may ask for any size.
+    """
+    bundle = read(folder)
+    weights = _read_weights(folder, bundle)
+    with _faults_of_the_description(folder):
+        with torch.device("meta"):
+            planned = Model(bundle).network.state_dict()
+        _check_fit(planned, weights, folder)
+        model = Model(bundle).eval()
+        model.network.load_state_dict(weights)
+        shape, kind = bundle.schema.packed_shape, bundle.schema.packed_dtype
+        model(torch.from_numpy(np.empty((0, *shape), kind)))
+    return model
 
 
-def _build(folder: Path) -> Model:
+@contextmanager
+def _faults_of_the_description(folder: Path) -> Iterator[None]:
+    """What building and calling a model of it raises, as one line: its values don't fit together.
+
+    It is called with no samples, which takes no memory.
+    """
     try:
-        return Model(read(folder))
+        yield
     except RunforgeError:
         raise
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
-        what = f"it describes no model that can be built ({cause})"
+        what = f"it describes no model that can be built ({error!r:.200})"
         raise DataError(what, where=str(folder / DESCRIPTION), mend=MEND) from error
+
+
+def _check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], folder: Path) -> None:
+    mine, theirs = ({n: (t.shape, t.dtype) for n, t in w.items()} for w in (own, given))
+    if mine == theirs:
+        return
+    odd = next(n for n in (*mine, *theirs) if mine.get(n) != theirs.get(n))
+    what = f"the weights don't fit the network: {odd} is {_told(given, odd)}"
+    raise DataError(f"{what}, not {_told(own, odd)}", where=str(folder), mend=MEND)
+
+
+def _told(weights: Mapping[str, Tensor], name: str) -> str:
+    found = weights.get(name)
+    return "absent" if found is None else f"{found.dtype} {list(found.shape)}"
 
 
 def initialise_from(network: nn.Module, folder: Path) -> Initialised:
@@ -125,23 +155,20 @@ def initialise_from(network: nn.Module, folder: Path) -> Initialised:
 
 
 def _read_weights(folder: Path, bundle: Bundle) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise DataError(f"there is no {WEIGHTS}", where=str(folder), mend=MEND)
-    if _file_hash(path) != bundle.weights_hash:
+    path = regular(folder / WEIGHTS, MEND)
+    if file_hash(path) != bundle.weights_hash:
         raise DataError("it was altered: its hash does not fit", where=str(path), mend=MEND)
     try:
-        return load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise DataError(f"it can't be read: {error}", where=str(path), mend=MEND) from error
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise DataError(f"{name} is not finite", where=str(path), mend=MEND)
+    return weights
 
 
 def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights on the CPU, in the one memory format that the file knows."""
     plain = torch.contiguous_format
     return {n: t.detach().cpu().clone(memory_format=plain) for n, t in weights.items()}
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

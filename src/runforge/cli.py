@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from runforge import signals
 from runforge.errors import Interrupted, RunforgeError, of_the_machine
+from runforge.redaction import redact
 
 TRAIN_HELP = """\
 One run: prepares the data if needed, trains, evaluates and records; prints the run's id.
@@ -81,13 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)
     except (RunforgeError, Interrupted) as error:
-        print(f"runforge: {error}", file=sys.stderr)
+        print(f"runforge: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         known = of_the_machine(error)
         if known is None:
             raise
-        print(f"runforge: {known}", file=sys.stderr)
+        print(f"runforge: {redact(known)}", file=sys.stderr)
         return 1
     return 0
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from runforge.config_check import CONF, CONFIG, Origin, check
+from runforge.config_guard import check_environment, check_hydra, check_resolvers
 from runforge.config_mistakes import Composition, composition_mistake, value_mistake
 from runforge.errors import ConfigError
 from runforge.settings import Settings
@@ -107,19 +108,23 @@ def _hydra_compose(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    check_environment()
     _refuse_repeated(overrides)
     try:
         with initialize_config_dir(str(project / CONF), version_base="1.3"):
             composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
     except Exception as error:
         raise _mistake(error, project, overrides) from error
+    check_hydra(_container(composed.hydra))
     choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
+    origin = Origin(project, overrides, choices)
     try:
         # Hydra's own node holds interpolations that only its launchers can resolve.
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        check_resolvers(_container(own), origin.of)
         values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise value_mistake(error, Origin(project, overrides, choices)) from error
+        raise value_mistake(error, origin) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}, choices
 
@@ -131,6 +136,15 @@ def _mistake(error: Exception, project: Path, overrides: Sequence[str]) -> Confi
         return list(flatten(_hydra_compose(project, [])[0]))
 
     return composition_mistake(error, Composition(project, overrides, OmegaConf.load, known_keys))
+
+
+def _container(node: Any) -> dict[str, Any]:
+    """As it is written, nothing resolved."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _refuse_repeated(overrides: Sequence[str]) -> None:
@@ -167,6 +181,8 @@ def multirun(
 
         task(tuple(HydraConfig.get().overrides.task))
 
+    # Hydra builds launcher and sweeper from its own node.
+    _hydra_compose(project, [override for override in overrides if _is_hydras(override)])
     before = sys.argv
     sys.argv = ["runforge", "--multirun", *overrides]
     try:

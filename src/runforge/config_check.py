@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,29 +10,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from runforge.config_guard import check_secrets
 from runforge.errors import ConfigError
 from runforge.settings import Settings
-from runforge.signature import classes_of, keyword_model, model_problems
-from runforge.targets import TARGET, split_target
+from runforge.signature import node_problem
+from runforge.targets import TARGET, nodes
 
 CONF, CONFIG = "conf", "config"
-
-KNOWN = {
-    "network": ("input_shape", "output_count"),
-    "task": ("schema",),
-    "optimizer": ("params",),
-    "loss": ("reduction",),
-}
-"""Keywords that only the run knows, by the name of the node: never keys of the configuration."""
-
-
-HOMES = {
-    **{"source": "runforge.sources.", "modality": "runforge.modalities."},
-    **{"network": "runforge.networks.", "augmentation": "runforge.augmentations."},
-    **{"task": "runforge.tasks.", "loss": "torch.nn.modules.loss."},
-    **{"optimizer": "torch.optim.", "schedule": "runforge.schedules."},
-}
-"""Where the classes of a node are, by the name of the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +50,13 @@ class Origin:
 
 def check(values: Mapping[str, Any], origin: Origin) -> Settings:
     """Holds a configuration against its schema; raises `ConfigError` for the first mistake."""
+    check_secrets(values, origin.of)
     try:
         settings = Settings.model_validate(dict(values))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         raise _mistake(problems[0], (), values, origin) from None
-    for path, node in _nodes(values):
+    for path, node in nodes(values):
         _check_node(path, node, values, origin)
     _check_machine(settings, origin)
     return settings
@@ -98,32 +83,10 @@ def check_share(batch_size: int, devices: int, where: str = "data.batch_size") -
 def _check_node(
     path: tuple[str, ...], node: Mapping[str, Any], values: Mapping[str, Any], origin: Origin
 ) -> None:
-    key, target = ".".join((*path, TARGET)), node[TARGET]
-    where = f"{origin.of(key)}: {key}"
-    module, _ = split_target(target, where)
-    home = HOMES.get(path[-1])
-    if home is not None and not f"{module}.".startswith(home):
-        mend = f"take one of {home}*"
-        raise ConfigError(f"{target} is no {path[-1]}", where=where, mend=mend)
-    model = keyword_model(target, KNOWN.get(path[-1], ()))
-    if model is None:
-        names = classes_of(module)
-        mend = f"there are: {', '.join(names)}" if names else f"there is no module {module}"
-        raise ConfigError(f"there is no class {target}", where=where, mend=mend)
-    keywords = {k: v for k, v in node.items() if k != TARGET}
-    problems = model_problems(model, keywords)
-    if problems:
-        raise _mistake(problems[0], path, values, origin)
-
-
-def _nodes(
-    values: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            if TARGET in value:
-                yield (*path, key), value
-            yield from _nodes(value, (*path, key))
+    key = ".".join((*path, TARGET))
+    problem = node_problem(node, path[-1], f"{origin.of(key)}: {key}")
+    if problem is not None:
+        raise _mistake(problem, path, values, origin)
 
 
 def _mistake(

@@ -1,7 +1,6 @@
 """Lineage: what ties a run to the code, data, environment and machine that made it.
 
-The only module that speaks to git (as a program) and to DVC (by reading its files: importing it
-takes seconds).
+The only module that speaks to git (as a program); of DVC it asks `dvc_files`.
 """
 
 from __future__ import annotations
@@ -11,15 +10,13 @@ import platform
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from runforge.redaction import redact_addresses, redact_arguments
+from runforge.dvc_files import LOCK, dvc_hash
+from runforge.redaction import redact, redact_arguments
 
 MAIN_PACKAGES = (
     "runforge",
@@ -31,7 +28,6 @@ MAIN_PACKAGES = (
     "dvc",
     "numpy",
 )
-LOCK = "dvc.lock"
 OWN_OUTPUTS = (LOCK, "params.yaml")
 """What the pipeline itself rewrites in a work tree: their change makes no tree dirty."""
 
@@ -118,46 +114,6 @@ def collect(project: Path, *, data_root: str | Path | None, command: str) -> Lin
     )
 
 
-def dvc_hash(project: Path, path: Path) -> str | None:
-    """The hash under which DVC tracks `path`, or a folder above it; None where it does not.
-
-    Read from the `.dvc` files beside it and from `dvc.lock`: what was last committed to DVC, not
-    what lies there now.
-    """
-    target = _plain(path)
-    above = [folder for folder in target.parents if folder.is_relative_to(project)]
-    for folder in above or [target.parent]:
-        for output in _outputs(folder):
-            if target.is_relative_to(_plain(folder / str(output.get("path")))):
-                return _hash(output)
-    return None
-
-
-def _outputs(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """What the `.dvc` files and the `dvc.lock` of a folder say that DVC tracks."""
-    for file in sorted(folder.glob("*.dvc")):
-        if file.is_file():
-            yield from _read_yaml(file).get("outs") or []
-    for stage in (_read_yaml(folder / LOCK).get("stages") or {}).values():
-        yield from stage.get("outs") or []
-
-
-def _hash(output: Mapping[str, Any]) -> str | None:
-    names = (str(output.get("hash")), "md5", "etag", "checksum")
-    return next((str(output[name]) for name in names if name in output), None)
-
-
-def _plain(path: Path) -> Path:
-    """Without `..`, but with links left as they are: DVC tracks the link's place."""
-    return Path(os.path.normpath(path))
-
-
-def _read_yaml(file: Path) -> Mapping[str, Any]:
-    if not file.is_file():
-        return {}
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-
-
 def _git_state(project: Path) -> GitState | None:
     if _output(project, "git", "rev-parse", "--is-inside-work-tree") != "true":
         return None
@@ -190,7 +146,7 @@ def _redacted(command: str) -> str:
     try:
         return shlex.join(redact_arguments(shlex.split(command)))
     except ValueError:  # an open quote: no shell wrote it
-        return redact_addresses(command)
+        return redact(command)
 
 
 def _cpu() -> str:

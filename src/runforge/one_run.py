@@ -27,6 +27,7 @@ from runforge.schema import Schema
 from runforge.tracking.find import download_bundle, find_run
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
+from runforge.unchanged import unchanged
 from runforge.unfinished import going_on
 
 
@@ -86,6 +87,7 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
     with (
         going_on(plan.project, store, same, fresh=settings.fresh, start=start) as run,
         true_status(run),
+        unchanged(prepared),
     ):
         record_start(run, plan.composed.values, origin)
         record_data(run, settings, prepared)
@@ -112,7 +114,7 @@ def evaluate_again(project: Path, composed: Composed, trained: Bundle, launched:
     """Evaluates the pipeline's bundle in the run that trained it; returns the run's id."""
     store = open_store(project, composed.settings.experiment_name)
     run = _training_run(store, project, composed, trained.run_id)
-    with true_status(run):
+    with true_status(run), unchanged(places.prepared(project), places.model(project)):
         plan = Plan(
             project,
             composed,

@@ -19,6 +19,7 @@ import numpy as np
 from runforge import near_duplicates, prepared, quality
 from runforge.arrays import RowWriter, copy_rows, open_rows
 from runforge.atomic import new_folder
+from runforge.checksums import write_checksums
 from runforge.errors import ConfigError, DataError
 from runforge.manifest import Entry, write_manifest, write_quarantine
 from runforge.quality import Noticed, Used
@@ -26,6 +27,7 @@ from runforge.reading import Reader, readable
 from runforge.sample import SPLITS, Modality, Sample, Source
 from runforge.schema import Schema, TargetKind
 from runforge.splitting import Shares, assign, unique_ids
+from runforge.unchanged import unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,14 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     """Writes the prepared set of the data under `root` to `folder`, whole or not at all.
 
     Raises `DataError` where the data can't be used: too many refused, leakage, an empty split, a
-    class without training samples.
+    class without training samples, or a change of the data meanwhile.
     """
-    samples = _listed(source, root)
-    if not samples:
-        raise DataError("there are no samples", where=str(root), mend="add data")
-    layout = modality.layout(readable(samples))
-    reader = Reader(modality, layout, settings.label_problem, workers)
-    with new_folder(folder) as temporary:
+    with new_folder(folder) as temporary, unchanged(root, besides=temporary):
+        samples = _listed(source, root)
+        if not samples:
+            raise DataError("there are no samples", where=str(root), mend="add data")
+        layout = modality.layout(readable(samples))
+        reader = Reader(modality, layout, settings.label_problem, workers)
         packing = _Packing(root, temporary, settings, samples)
         return packing.run(reader, dict(modality_node), progress)
 
@@ -157,6 +159,7 @@ class _Packing:
         )
         schema = replace(schema, fingerprint=_fingerprint(schema, entries, listing, targets))
         schema.write(self.folder / prepared.SCHEMA)
+        write_checksums(self.folder, prepared.FILES)
         return schema
 
     @property

@@ -6,18 +6,19 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
 from runforge import places, targets
 from runforge.atomic import clear_what_was_left
+from runforge.dvc_files import check_data
 from runforge.errors import DataError
 from runforge.packing import PackingSettings, pack
-from runforge.prepared import PreparedSet
+from runforge.prepared import check_whole
 from runforge.schema import Schema
 from runforge.settings import DataSettings, Settings, plain
+from runforge.unchanged import snapshot
 
 TOLD = {
     "conflicting": "of one content but different targets",
@@ -30,11 +31,13 @@ TOLD = {
 def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = False) -> Schema:
     """Packs the data into `folder`, whole or not at all; raises `DataError`.
 
-    The caller sees to it that nobody else prepares the same folder.
+    Data that DVC tracks must be what it tracked: the run's lineage says so. The caller sees to it
+    that nobody else prepares the same folder.
     """
     clear_what_was_left(folder)
-    data = settings.data
+    data, threads = settings.data, settings.machine.threads or os.cpu_count() or 1
     modality_node = plain(data.modality)
+    check_data(project, data_root(project, data), threads)
     schema = pack(
         targets.build(plain(data.source)),
         targets.build(modality_node),
@@ -42,7 +45,7 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
         root=data_root(project, data),
         folder=folder,
         settings=packing_settings(data),
-        workers=settings.machine.threads or os.cpu_count() or 1,
+        workers=threads,
         progress=not quiet,
     )
     print(f"prepare: {_summary(schema)}", file=sys.stderr)
@@ -60,7 +63,7 @@ def shared_set(project: Path, settings: Settings, *, quiet: bool = False) -> Pat
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "schema.json").is_file():
             prepare(project, settings, folder, quiet=quiet)
-    PreparedSet.open(folder)
+    check_whole(folder)
     return folder
 
 
@@ -95,17 +98,9 @@ def _key(project: Path, data: DataSettings) -> str:
     digest = hashlib.blake2b(digest_size=10)
     read = data.model_dump(by_alias=True, exclude={"name", "batch_size"})
     digest.update(json.dumps(read, sort_keys=True).encode())
-    for line in sorted(_listing(data_root(project, data))):
-        digest.update(line.encode("utf-8", "surrogateescape"))
+    for path, about in sorted(snapshot(data_root(project, data)).items()):
+        digest.update(f"{path}\0{about}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _listing(root: Path) -> Iterator[str]:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118 - twice as fast over 100,000 files
-            about = os.lstat(path)
-            yield f"{path}\0{about.st_size}\0{about.st_mtime_ns}\n"
 
 
 def _summary(schema: Schema) -> str:

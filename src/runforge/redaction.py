@@ -1,16 +1,22 @@
-"""What must not be written down: credentials in addresses and in command lines."""
+"""What must not be written down: credentials in addresses, in command lines, in the environment."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 
 HIDDEN = "***"
+
+SHORTEST_SECRET = 8
+"""Letters: a shorter value, such as `1`, is part of too many other texts to be hidden in them."""
 
 _SECRET_WORDS = frozenset(
     {"apikey", "credential", "credentials", "passwd", "password", "secret", "token"}
 )
-_USER_PART = re.compile(r"([a-zA-Z][\w+.-]*://)[^/\s]*@")
+# A password may hold slashes, as Amazon's do; what looks like one may be a port and a path.
+_USER_PART = re.compile(r"([a-zA-Z][\w+.-]*://)(?:[^/\s]*|[^/\s:@]*:(?!\d+/)[^\s@]*)@")
 _QUERY_PART = re.compile(r"([?&])([\w.-]+)=([^&\s]*)")
 _ASSIGNMENT = re.compile(r"([~+]{0,2}-{0,2}[\w./@-]+?)=(.*)", re.DOTALL)
 
@@ -21,9 +27,34 @@ def is_secret_name(name: str) -> bool:
     return words[-1] == "key" or not _SECRET_WORDS.isdisjoint(words)
 
 
-def redact_addresses(text: str) -> str:
-    """The text with `user:password@` and secret query values of every address in it hidden."""
+def redact(text: str) -> str:
+    """The text without secrets.
+
+    Hidden are `user:password@` and secret query values of every address, and the value of every
+    variable of the environment whose name says that it is a secret.
+    """
+    for _, secret in _environment_secrets():
+        text = text.replace(secret, HIDDEN)
+    return _redact_addresses(text)
+
+
+def secret_in(text: str) -> str | None:
+    """Which secret a text holds, without saying it; None where it holds none."""
+    for name, secret in _environment_secrets():
+        if secret in text:
+            return f"the value of {name}"
+    return "a password in an address" if _redact_addresses(text) != text else None
+
+
+def _redact_addresses(text: str) -> str:
     return _QUERY_PART.sub(_hide_query_value, _USER_PART.sub(rf"\1{HIDDEN}@", text))
+
+
+def _environment_secrets() -> Iterator[tuple[str, str]]:
+    for name, value in os.environ.items():
+        if is_secret_name(name) and len(value) >= SHORTEST_SECRET:
+            yield name, value
+            yield name, quote(value, safe="")
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
@@ -44,7 +75,7 @@ def _redact_argument(argument: str) -> str:
     match = _ASSIGNMENT.fullmatch(argument)
     if match and is_secret_name(match[1]):
         return f"{match[1]}={HIDDEN}"
-    return redact_addresses(argument)
+    return redact(argument)
 
 
 def _hide_query_value(match: re.Match[str]) -> str:

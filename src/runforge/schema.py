@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+from pydantic import ConfigDict, with_config
+
+from runforge.foreign import read_json, typed
 
 FORMAT = 1
 
 TargetKind = Literal["class", "value"]
+Length = Annotated[int, Ge(1)]
 
 
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 @dataclass(frozen=True, slots=True)
 class Schema:
     """Everything that training, evaluation and prediction must know of the data."""
@@ -20,11 +27,11 @@ class Schema:
     """The configuration node of the modality, `_target_` included."""
     layout: dict[str, Any]
     """What the modality needs to decode one more sample in the same way (plain JSON values)."""
-    packed_shape: tuple[int, ...]
+    packed_shape: tuple[Length, ...]
     """Shape of one packed sample: [H, W, C] for an image, [F] for a row of a table."""
     packed_dtype: str
     """NumPy's name of the packed type, such as `uint8` or `float32`."""
-    input_shape: tuple[int, ...]
+    input_shape: tuple[Length, ...]
     """Shape of one input of the network: [C, H, W] for an image, [F] for a row of a table."""
     target_kind: TargetKind
     target_name: str
@@ -53,10 +60,9 @@ class Schema:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Schema:
-        """The inverse of `to_dict`."""
-        tuples = {k: tuple(values[k]) for k in ("packed_shape", "input_shape", "classes")}
-        return cls(**{**values, **tuples})
+    def from_dict(cls, values: object) -> Schema:
+        """The inverse of `to_dict`; raises ValueError where a value has another type."""
+        return typed(cls, values)
 
     def write(self, path: Path) -> None:
         """Writes `schema.json`, the same bytes for the same schema."""
@@ -65,5 +71,5 @@ class Schema:
 
     @classmethod
     def read(cls, path: Path) -> Schema:
-        """Reads what `write` wrote."""
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        """Reads what `write` wrote; raises ValueError where it is none."""
+        return cls.from_dict(read_json(path))

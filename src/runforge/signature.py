@@ -18,7 +18,8 @@ import annotated_types
 from pydantic import ConfigDict, create_model
 from pydantic.main import BaseModel
 
-from runforge.targets import split_target
+from runforge.errors import ConfigError
+from runforge.targets import TARGET, split_target
 
 NAMES: dict[str, Any] = {
     **{name: getattr(annotated_types, name) for name in ("Ge", "Gt", "Le", "Lt", "MinLen")},
@@ -29,6 +30,14 @@ NAMES: dict[str, Any] = {
     "Mapping": dict,
     "tuple": list,
 }
+
+KNOWN = {
+    "network": ("input_shape", "output_count"),
+    "task": ("schema",),
+    "optimizer": ("params",),
+    "loss": ("reduction",),
+}
+"""Keywords that only the run knows, by the key of the node: never keys of the configuration."""
 
 RENAMED = {"lr": "learning_rate"}
 """Keywords of torch that carry another name in `conf/`."""
@@ -123,7 +132,23 @@ def _annotation(node: ast.expr | None) -> Any:
         return Any
 
 
-def model_problems(model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
+def node_problem(node: Mapping[str, Any], role: str, where: str) -> Any | None:
+    """The first keyword of a node that its class would not take, as pydantic describes it.
+
+    `role` is the key of the node. Raises `ConfigError` where its class may not be named or is not
+    there. Nothing is imported.
+    """
+    module, name = split_target(node.get(TARGET), where, role)
+    model = keyword_model(f"{module}.{name}", KNOWN.get(role, ()))
+    if model is None:
+        names = classes_of(module)
+        mend = f"there are: {', '.join(names)}" if names else f"there is no module {module}"
+        raise ConfigError(f"there is no class {module}.{name}", where=where, mend=mend)
+    problems = _problems(model, {k: v for k, v in node.items() if k != TARGET})
+    return problems[0] if problems else None
+
+
+def _problems(model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
     """What is wrong with `values` as keywords: pydantic's list of errors."""
     from pydantic import ValidationError
 

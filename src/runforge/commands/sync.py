@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from runforge import config
 from runforge.errors import StoreError
-from runforge.redaction import redact_addresses
+from runforge.redaction import redact
 from runforge.tracking.outbox import Delivery
 from runforge.tracking.store import store_uri, sync
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     if left is not None:
         raise StoreError(
             f"it does not take what waits for run {left.run_id}: {left.problem}",
-            where=redact_addresses(store_uri(project)),
+            where=redact(store_uri(project)),
             mend=f"restore the run, or remove out/runs/{left.run_id}/outbox to give it up",
         )
 

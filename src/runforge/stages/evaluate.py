@@ -7,6 +7,7 @@ import sys
 
 from runforge import bundle_file, config, places
 from runforge.launch import launched, on_this_node
+from runforge.prepared import check_whole
 
 
 def run(_: argparse.Namespace) -> None:
@@ -15,6 +16,7 @@ def run(_: argparse.Namespace) -> None:
     composed = config.read_params(project)
     trained = bundle_file.read(places.model(project))
     with launched(on_this_node(composed.settings), "evaluate") as started:
+        check_whole(places.prepared(project))
         # Imported only now: the workers import torch while this imports MLflow.
         from runforge.one_run import evaluate_again
 

@@ -7,7 +7,7 @@ import sys
 
 from runforge import config, places
 from runforge.launch import launched
-from runforge.prepared import PreparedSet
+from runforge.prepared import check_whole
 
 
 def run(_: argparse.Namespace) -> None:
@@ -15,8 +15,8 @@ def run(_: argparse.Namespace) -> None:
     project = config.find_project()
     composed = config.read_params(project)
     prepared = places.prepared(project)
-    PreparedSet.open(prepared)
     with launched(composed.settings, "train") as started:
+        check_whole(prepared)
         # Imported only now: the workers import torch while this imports MLflow.
         from runforge.one_run import Plan, execute
 

@@ -23,7 +23,7 @@ from requests import RequestException
 
 from runforge import places
 from runforge.lines import LineReader, Mark, open_to_append
-from runforge.redaction import redact_addresses
+from runforge.redaction import redact
 from runforge.tracking.away import is_away
 from runforge.tracking.writes import Write, perform
 
@@ -138,7 +138,7 @@ def _deliver_one(outbox: Outbox) -> Delivery:
     try:
         return Delivery(outbox.run_id, outbox.deliver())
     except (MlflowException, RequestException) as error:
-        return Delivery(outbox.run_id, 0, " ".join(redact_addresses(str(error)).split()))
+        return Delivery(outbox.run_id, 0, " ".join(redact(str(error)).split()))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from runforge.errors import StoreError
 from runforge.journal import MetricPoint, check_metric_name
-from runforge.redaction import HIDDEN, is_secret_name, redact_addresses
+from runforge.redaction import HIDDEN, is_secret_name, redact
 from runforge.tracking.drivers import driver_tags, ownership
 from runforge.tracking.origin import mirrored_tags, process_tags
 from runforge.tracking.outbox import Outbox, tell_waiting
@@ -110,9 +110,9 @@ class Run:
             self._give("figures", values=known, time_ms=_now_ms())
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags; a value longer than MLflow holds is cut, and says so at its end."""
+        """Sets tags, without secrets; a value longer than MLflow holds is cut, and says so."""
         every = {**tags, **mirrored_tags(tags)}
-        fitting = ((name, _fitting(value)) for name, value in every.items())
+        fitting = ((name, _fitting(redact(value))) for name, value in every.items())
         for batch in batches(fitting, PARAMETERS_PER_BATCH):
             self._give("tags", values=dict(batch))
 
@@ -129,8 +129,8 @@ class Run:
         self._give("file", path, folder=folder)
 
     def log_text(self, text: str, name: str) -> None:
-        """Writes a text as the artifact file `name`."""
-        self._give("text", text=text, name=name)
+        """Writes a text, without secrets, as the artifact file `name`."""
+        self._give("text", text=redact(text), name=name)
 
     def log_picture(self, path: Path, name: str) -> None:
         """Writes a picture so that the UI's chart page shows it side by side for several runs."""
@@ -170,7 +170,7 @@ class Run:
             "name": name,
             "digest": digest[:DIGEST_LENGTH],
             "source_type": "local",
-            "source": json.dumps({"uri": redact_addresses(source)}),
+            "source": json.dumps({"uri": redact(source)}),
             "schema": json.dumps(schema),
             "profile": json.dumps(profile),
         }
@@ -181,7 +181,7 @@ class Run:
 
         Says so on standard error where the store is away and something waits for it.
         """
-        said = _fitting(redact_addresses(cause)) if cause else None
+        said = _fitting(redact(cause)) if cause else None
         values = {"status": status, "cause": said, "time_ms": _now_ms()}
         self._outbox.give(Write("end", values), insist=True)
         tell_waiting(self._outbox, self._shown_uri)
@@ -195,7 +195,7 @@ def _now_ms() -> int:
 
 
 def _shown(name: str, value: str) -> str:
-    return HIDDEN if is_secret_name(name) else redact_addresses(value)
+    return HIDDEN if is_secret_name(name) else redact(value)
 
 
 def _fitting(value: str) -> str:

@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from runforge.errors import StoreError
-from runforge.redaction import redact_addresses
+from runforge.redaction import redact
 from runforge.tracking.away import bound_requests
 from runforge.tracking.drivers import close_dead_runs
 from runforge.tracking.moved import follow_project
@@ -40,6 +40,7 @@ _SQLITE = "sqlite:///"
 _KIND = ("mlflow.experimentKind", "custom_model_development")
 """Lets the UI show an experiment as one of models; untold, it is taken for one of prompts."""
 _SERVERS = ("http://", "https://")
+_UPGRADE = "`mlflow db upgrade URI` if an older MLflow wrote it; else mend the address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Store:
     @property
     def shown_uri(self) -> str:
         """The URI without credentials."""
-        return redact_addresses(self.uri)
+        return redact(self.uri)
 
     @property
     def is_local(self) -> bool:
@@ -197,7 +198,7 @@ def _experiment(client: MlflowClient, name: str, create: Callable[[str], object]
         number = found.experiment_id if found else "ID"
         raise StoreError(
             f"the experiment {name!r} was deleted",
-            where=redact_addresses(client.tracking_uri),
+            where=redact(client.tracking_uri),
             mend=f"restore it with `mlflow experiments restore --experiment-id {number}`, "
             "or choose another experiment_name",
         )
@@ -217,24 +218,22 @@ def _require_answer(uri: str) -> None:
             status = answer.status_code
     except requests.RequestException as error:
         what = f"the tracking server does not answer ({type(error).__name__})"
-        raise StoreError(what, where=redact_addresses(uri), mend=mend) from None
+        raise StoreError(what, where=redact(uri), mend=mend) from None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         what = f"the tracking server is out of order (HTTP status {status})"
-        raise StoreError(what, where=redact_addresses(uri), mend=mend)
+        raise StoreError(what, where=redact(uri), mend=mend)
 
 
 @contextmanager
-def errors_of_store(uri: str) -> Iterator[None]:
+def errors_of_store(
+    uri: str, what: str = "the store can't be opened", mend: str = _UPGRADE
+) -> Iterator[None]:
     """Turns what MLflow and the database say into one line without credentials."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        said = redact_addresses(str(error).strip()).splitlines() or [type(error).__name__]
-        raise StoreError(
-            f"the store can't be opened: {said[0]}",
-            where=redact_addresses(uri),
-            mend="`mlflow db upgrade URI` if an older MLflow wrote it; else mend the address",
-        ) from error
+        said = redact(str(error).strip()).splitlines() or [type(error).__name__]
+        raise StoreError(f"{what}: {said[0]}", where=redact(uri), mend=mend) from error
 
 
 def _hush() -> None:
