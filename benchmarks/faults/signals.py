@@ -97,9 +97,8 @@ def case(project: Project, phase: str, target: str, number: int, chance: random.
         try:
             _await(project, process, phase)
             time.sleep(chance.uniform(0, 0.5))
-            began_s = time.monotonic()
             _send(project, process, target, number)
-            status_s, gone_s = _watch(project, began_s)
+            status_s, gone_s = _watch(project, time.monotonic())
             code = process.wait(60)
         finally:
             for one in _below(process):
