@@ -24,7 +24,7 @@ from tests.conftest import Project, clean_environment
 from tests.jobs import digits_project
 from tests.trees import left_in
 
-TWO = ("machine=cpu", "machine.devices=2", "evaluation.resamples=100")
+TWO = ("machine=cpu", "machine.devices=2", "evaluation.resamples=100", "fresh=true")
 SHORT = ("trainer.max_epochs=2",)
 
 
@@ -149,7 +149,7 @@ def test_a_second_interrupt_waits_for_nobody(project: Project) -> None:
 
 
 def test_a_signal_to_one_rank_stops_all_at_one_step(project: Project) -> None:
-    with started(project, *TWO, "trainer.max_epochs=10000", "fresh=true") as process:
+    with started(project, *TWO, "trainer.max_epochs=10000") as process:
         wait_for(process, "epoch 2/")
         worker(process, 1).terminate()
         err = process.communicate(timeout=30)[1]
@@ -219,6 +219,7 @@ def several(*overrides: str, timeout_s: int = 60) -> tuple[str, ...]:
         where,
         bounded,
         "evaluation.resamples=100",
+        "fresh=true",
         *overrides,
     )
 

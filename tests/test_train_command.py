@@ -138,7 +138,7 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(project: Project) -> N
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_as_killed(project: Project, number: int, code: int) -> None:
-    command = [sys.executable, "-m", "runforge", "train", "trainer.max_epochs=10000"]
+    command = [sys.executable, "-m", "runforge", "train", "trainer.max_epochs=10000", "fresh=true"]
     with subprocess.Popen(
         command,
         cwd=project.folder,
