@@ -11,7 +11,7 @@ import torch
 
 from runforge import bundle, evaluating
 from runforge.bundle import build_network
-from runforge.errors import TrainingError
+from runforge.errors import DataError, TrainingError
 from runforge.job import Job
 from runforge.prepared import PreparedSet
 from runforge.targets import build
@@ -47,9 +47,16 @@ def write_bundle(job: Job, poison: float) -> None:
     )
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf"), 3e38])
-def test_outputs_that_are_not_finite_fail_the_evaluation(job: Job, poison: float) -> None:
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_no_model(job: Job, poison: float) -> None:
     write_bundle(job, poison)
+    with pytest.raises(DataError, match="weight is not finite"):
+        evaluating.run(job)
+    assert not Path(job.evaluation).exists()
+
+
+def test_outputs_that_are_not_finite_fail_the_evaluation(job: Job) -> None:
+    write_bundle(job, 3e38)
     prepared = PreparedSet.open(Path(job.prepared))
     rows = prepared.rows("test")
     values = evaluating.predict(bundle.load(Path(job.model)), prepared, rows)
