@@ -13,6 +13,7 @@ import pytest
 from runforge import config
 from runforge.devices import device_count
 from runforge.errors import ConfigError
+from runforge.overrides import quoted
 from runforge.targets import resolve
 
 REPOSITORY = Path(__file__).parents[1]
@@ -226,3 +227,22 @@ def test_the_machine_of_the_page_on_scaling(project: Path) -> None:
 def test_auto_is_one_process_on_the_cpu() -> None:
     machine = config.compose(REPOSITORY, ["machine=cpu", "machine.devices=auto"]).settings.machine
     assert device_count(machine) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        ("init_from=12345678", "init_from='12345678'"),
+        ("init_from=1234e567", "init_from='1234e567'"),
+        ("+init_from=00123456, 1e400000,latest", "+init_from='00123456', '1e400000',latest"),
+        ("init_from='123456'", "init_from='123456'"),
+        ("init_from=run 12", "init_from=run 12"),
+        ("seed=123456", "seed=123456"),
+    ],
+)
+def test_a_runs_id_is_no_number(project: Path, typed: str, given: str) -> None:
+    assert quoted([typed]) == [given]
+    if "," not in given:
+        value = given.partition("=")[2].strip("'")
+        key = given.partition("=")[0]
+        assert str(config.compose(project, [given]).values[key]) == value

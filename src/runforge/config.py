@@ -18,6 +18,7 @@ from runforge.config_check import CONF, CONFIG, Origin, check
 from runforge.config_guard import check_environment, check_hydra, check_resolvers
 from runforge.config_mistakes import Composition, composition_mistake, value_mistake
 from runforge.errors import ConfigError
+from runforge.overrides import is_hydras, refuse_repeated
 from runforge.settings import Settings
 
 PARAMS = "params.yaml"
@@ -109,7 +110,7 @@ def _hydra_compose(
     from omegaconf.errors import OmegaConfBaseException
 
     check_environment()
-    _refuse_repeated(overrides)
+    refuse_repeated(overrides)
     try:
         with initialize_config_dir(str(project / CONF), version_base="1.3"):
             composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
@@ -147,14 +148,6 @@ def _container(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _refuse_repeated(overrides: Sequence[str]) -> None:
-    names = [override.split("=")[0] for override in overrides]
-    for override, name in zip(overrides, names, strict=True):
-        if names.count(name) > 1:
-            mend = "give it once"
-            raise ConfigError(f"{name} is given twice", where=f"override {override}", mend=mend)
-
-
 def trials(project: Path, overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The overrides of each trial of a sweep, as Hydra's own sweeper combines them."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -167,7 +160,7 @@ def trials(project: Path, overrides: Sequence[str]) -> list[tuple[str, ...]]:
     except HydraException as error:
         raise _mistake(error, project, overrides) from error
     jobs = [tuple(job) for batch in batches for job in batch]
-    return [tuple(o for o in job if not _is_hydras(o)) for job in jobs]
+    return [tuple(o for o in job if not is_hydras(o)) for job in jobs]
 
 
 def multirun(
@@ -182,14 +175,10 @@ def multirun(
         task(tuple(HydraConfig.get().overrides.task))
 
     # Hydra builds launcher and sweeper from its own node.
-    _hydra_compose(project, [override for override in overrides if _is_hydras(override)])
+    _hydra_compose(project, [override for override in overrides if is_hydras(override)])
     before = sys.argv
     sys.argv = ["runforge", "--multirun", *overrides]
     try:
         hydra.main(str(project / CONF), CONFIG, version_base="1.3")(job)()
     finally:
         sys.argv = before
-
-
-def _is_hydras(override: str) -> bool:
-    return override.lstrip("+~").startswith(("hydra.", "hydra/"))

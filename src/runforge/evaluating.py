@@ -19,6 +19,7 @@ from runforge.errors import DataError, TrainingError
 from runforge.evaluation import write_evaluation
 from runforge.history import HISTORY, History
 from runforge.job import Job
+from runforge.metrics.figures import Figures
 from runforge.predictions import Predictions
 from runforge.prepared import QUARANTINE, PreparedSet
 from runforge.sample import Shown
@@ -39,25 +40,49 @@ def run(job: Job) -> dict[str, str]:
     settings = Settings.model_validate(job.configuration)
     chosen = settings.evaluation
     prepared = PreparedSet.open(Path(job.prepared))
-    # The others may be on machines that have no such file.
-    loaded = bundle.load(Path(job.model)) if ranks.is_first() else None
-    model = ranks.tell_all(loaded)
-    assert model is not None
+    model = _model(job)
     model.to(device(settings.machine))
     _check_same_data(model, prepared)
-    rows = prepared.rows(chosen.split)
-    values = predict(model, prepared, rows)
-    _check_finite(values, np.array(prepared.ids)[rows])
+    predictions = predict_split(model, prepared, chosen.split)
     if not ranks.is_first():
         return {}
-    predictions = Predictions(
-        ids=np.array(prepared.ids)[rows],
-        split=chosen.split,
+    figures = model.task.figures(predictions, resamples=chosen.resamples, seed=chosen.seed)
+    _write(job, chosen.worst, model, prepared, predictions, figures)
+    headline = figures.main[0]
+    direction = "max" if figures.metrics[headline].better == "higher" else "min"
+    return {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
+
+
+def _model(job: Job) -> Model:
+    """The bundle's model, on every rank; the others may be on machines that have no such file."""
+    model = ranks.tell_all(bundle.load(Path(job.model)) if ranks.is_first() else None)
+    assert model is not None
+    return model
+
+
+def predict_split(model: Model, prepared: PreparedSet, split: str) -> Predictions:
+    """Predictions of every sample of a split, on every rank; `TrainingError`: some are none."""
+    rows = prepared.rows(split)
+    values, ids = predict(model, prepared, rows), np.array(prepared.ids)[rows]
+    _check_finite(values, ids)
+    return Predictions(
+        ids=ids,
+        split=split,
         targets=np.asarray(prepared.targets[rows]),
         values=values,
         classes=prepared.schema.classes,
     )
-    figures = model.task.figures(predictions, resamples=chosen.resamples, seed=chosen.seed)
+
+
+def _write(
+    job: Job,
+    worst: int,
+    model: Model,
+    prepared: PreparedSet,
+    predictions: Predictions,
+    figures: Figures,
+) -> None:
+    rows = prepared.rows(predictions.split)
 
     def shown(index: int) -> Shown:
         row: Shown = model.modality.show(prepared.inputs[rows[index]], prepared.schema.layout)
@@ -70,15 +95,12 @@ def run(job: Job) -> dict[str, str]:
         schema=prepared.schema,
         history=History.read(Path(job.model) / HISTORY),
         shown=shown,
-        worst=chosen.worst,
+        worst=worst,
         lineage=job.lineage,
         configuration=job.configuration,
         run_id=job.run_id,
         quarantine=Path(job.prepared) / QUARANTINE,
     )
-    headline = figures.main[0]
-    direction = "max" if figures.metrics[headline].better == "higher" else "min"
-    return {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
 
 
 def predict(model: Model, prepared: PreparedSet, rows: np.ndarray) -> np.ndarray:

@@ -72,14 +72,7 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
             Run.start(store, plan.name, {}, parent=plan.parent).end("FAILED", str(error))
         raise
     origin = lineage.collect(plan.project, data_root=settings.data.root, command=command_line())
-    same = identity(
-        plan.composed.values,
-        data=Schema.read(prepared / "schema.json").fingerprint,
-        initial=initial,
-        name=plan.name,
-        parent=plan.parent,
-        steps=" ".join(plan.steps),
-    )
+    same = _identity(plan, prepared, initial)
 
     def start() -> Run:
         return Run.start(store, plan.name, {}, parent=plan.parent)
@@ -102,6 +95,18 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
         if "evaluate" in plan.steps:
             record_evaluation(run, Path(job.evaluation), settings.evaluation.split)
     return run.run_id
+
+
+def _identity(plan: Plan, prepared: Path, initial: str | None) -> str:
+    """What must be the same for a run that was stopped to be gone on with."""
+    return identity(
+        plan.composed.values,
+        data=Schema.read(prepared / "schema.json").fingerprint,
+        initial=initial,
+        name=plan.name,
+        parent=plan.parent,
+        steps=" ".join(plan.steps),
+    )
 
 
 def _execute_part(plan: Plan, launched: Launched) -> None:

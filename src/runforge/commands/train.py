@@ -8,19 +8,20 @@ import sys
 from runforge import config, places
 from runforge.job import Step
 from runforge.launch import launched
+from runforge.overrides import quoted
 
 STEPS: tuple[Step, ...] = ("train", "evaluate")
 
 
 def run(options: argparse.Namespace) -> None:
     """Prints the run's id to standard output, all else to standard error."""
-    project = config.find_project()
+    project, overrides = config.find_project(), quoted(options.overrides)
     if options.multirun:
         from runforge import sweep
 
-        sweep.run(project, options.overrides)
+        sweep.run(project, overrides)
         return
-    composed = config.compose(project, options.overrides)
+    composed = config.compose(project, overrides)
     with launched(composed.settings, *STEPS) as started:
         # Imported only now: a mistaken override is told seconds earlier without MLflow, and the
         # workers import torch meanwhile.
