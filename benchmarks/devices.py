@@ -56,10 +56,10 @@ CASES = {
 
 def fit_rolled(rank: int, count: int, job: Job) -> dict[str, str]:
     """A training whose batches hold the same samples in another order: sums round differently."""
-    from runforge import datamodule
+    from runforge import orders
 
-    whole = datamodule.BatchOrder._batch
-    datamodule.BatchOrder._batch = lambda self, step: np.roll(whole(self, step), 1)  # type: ignore
+    whole = orders.BatchOrder._batch
+    orders.BatchOrder._batch = lambda self, step: np.roll(whole(self, step), 1)  # type: ignore
     return fit(rank, count, job)
 
 

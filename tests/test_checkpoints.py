@@ -18,11 +18,12 @@ from torch import Tensor
 from runforge import targets
 from runforge.checkpoint_files import CheckpointFiles, last_name, newest_whole
 from runforge.checkpoints import Checkpoints, SharedClock, WholeFile, full_weights
-from runforge.datamodule import BatchPlan, PackedData
+from runforge.datamodule import PackedData
 from runforge.errors import ConfigError, TrainingError
 from runforge.journal import JournalReader
 from runforge.journal_logger import JournalLogger
 from runforge.learner import Learner
+from runforge.orders import BatchPlan
 from runforge.prepared import PreparedSet
 from runforge.schedules import OneCycle
 from tests.made_sets import CNN, MULTICLASS, SGD, WARP, image_set

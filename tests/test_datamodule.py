@@ -15,15 +15,9 @@ from torch.utils.data import DataLoader
 
 from runforge import draws
 from runforge.arrays import open_rows
-from runforge.datamodule import (
-    Batch,
-    BatchOrder,
-    BatchPlan,
-    FixedOrder,
-    PackedData,
-    batch_bounds,
-)
+from runforge.datamodule import Batch, PackedData
 from runforge.errors import DataError
+from runforge.orders import BatchOrder, BatchPlan, FixedOrder, batch_bounds
 from runforge.prepared import PreparedSet
 from runforge.ranks import Ranks
 from tests.made_sets import image_set, table_set

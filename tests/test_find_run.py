@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from runforge.errors import StoreError
-from runforge.tracking.find import children, download_bundle, find_run, recent_runs
+from runforge.tracking.artifacts import download_bundle
+from runforge.tracking.find import children, find_run, recent_runs
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
 

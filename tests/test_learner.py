@@ -16,10 +16,11 @@ from sklearn.metrics import f1_score, mean_absolute_error, r2_score
 from torch.nn import functional
 
 from runforge import targets
-from runforge.datamodule import BatchPlan, PackedData
+from runforge.datamodule import PackedData
 from runforge.epoch import LossWatch
 from runforge.errors import ConfigError, TrainingError
 from runforge.learner import Learner, build_optimizer
+from runforge.orders import BatchPlan
 from runforge.prepared import PreparedSet
 from runforge.schedules import Constant, Cosine
 from tests.made_sets import (

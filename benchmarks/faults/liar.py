@@ -15,7 +15,8 @@ from unittest.mock import patch
 
 from benchmarks.faults.trap import Row, Trap, counted, refusal
 from runforge import bundle, places
-from runforge.tracking.find import download_bundle, find_run
+from runforge.tracking.artifacts import download_bundle
+from runforge.tracking.find import find_run
 from runforge.tracking.store import open_store
 
 RUN_ID = "0123456789abcdef0123456789abcdef"

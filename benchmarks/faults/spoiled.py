@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.faults.trap import Row, Trap, counted, refusal
 from runforge import bundle, targets
 from runforge.foreign import JSON_LIMIT_BYTES
-from runforge.tracking.find import download_bundle
+from runforge.tracking.artifacts import download_bundle
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
 from tests.made_sets import CNN, CROSS_ENTROPY, IMAGE, MULTICLASS, image_set

@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from runforge import draws
 from runforge.errors import DataError
+from runforge.orders import BatchOrder, BatchPlan, Block, FixedOrder
 from runforge.prepared import PreparedSet
 from runforge.ranks import ALONE, Ranks
-
-Rows = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -43,120 +39,6 @@ class Batch(NamedTuple):
     """Targets of all samples, of every rank, that the optimiser's step is taken on."""
     rows: Tensor
     """int64 [B]: the rows of the prepared set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The rows of one rank's part of a batch, and what they are part of."""
-
-    rows: Rows
-    pass_number: int
-    window_rows: Rows
-    """All rows, of every rank, that the optimiser's step is taken on."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPlan:
-    """How training goes through its samples."""
-
-    batch_size: int
-    """Global."""
-    seed: int
-    steps_per_epoch: int | None = None
-    accumulate: int = 1
-    """Batches to each step of the optimiser."""
-
-
-class BatchOrder(Sampler[Block]):
-    """Which rows each step of an epoch trains on.
-
-    Each pass takes all rows in an order of its own, the last batch being smaller where they don't
-    come out even. An epoch is one pass, or `steps_per_epoch` batches of the stream of passes,
-    which then just goes on where the epoch before stopped. Each rank gets its part of every batch.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        keys: draws.Keys,
-        plan: BatchPlan,
-        *,
-        ranks: Ranks = ALONE,
-        done: int = 0,
-    ) -> None:
-        self._rows, self._keys, self._plan, self._ranks = rows, keys, plan, ranks
-        self._done = done
-        self._bounds = batch_bounds(len(rows), plan.batch_size)
-        self._steps = plan.steps_per_epoch or len(self._bounds)
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning tells the epoch before it begins, after a resume too."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return self._steps
-
-    @property
-    def smallest(self) -> int:
-        """Samples in the smallest batch, over all ranks."""
-        return min(end - begin for begin, end in self._bounds)
-
-    def __iter__(self) -> Iterator[Block]:
-        """The blocks of the present epoch."""
-        first = self._epoch * self._steps
-        last = first + self._steps
-        done, self._done = self._done, 0
-        for begin in range(first + done, last, self._plan.accumulate):
-            yield from self._window(range(begin, min(begin + self._plan.accumulate, last)))
-
-    def _window(self, steps: range) -> Iterator[Block]:
-        """The batches that one step of the optimiser is taken on."""
-        batches = [self._batch(step) for step in steps]
-        window = batches[0] if len(batches) == 1 else np.concatenate(batches)
-        for step, rows in zip(steps, batches, strict=True):
-            begin, end = self._ranks.share(len(rows))
-            yield Block(rows[begin:end], step // len(self._bounds), window)
-
-    def _batch(self, step: int) -> Rows:
-        pass_number, number = divmod(step, len(self._bounds))
-        begin, end = self._bounds[number]
-        return self._rows[self._order(pass_number)[begin:end]]
-
-    def _order(self, pass_number: int) -> Rows:
-        """The order of a pass; the last one is kept, as a pass has many batches."""
-        if self._kept is None or self._kept[0] != pass_number:
-            order = draws.order(self._keys, seed=self._plan.seed, pass_number=pass_number)
-            self._kept = pass_number, order
-        return self._kept[1]
-
-    _kept: tuple[int, Rows] | None = None
-
-
-class FixedOrder(Sampler[Block]):
-    """Every row of a split once, in blocks that do not depend on the number of ranks.
-
-    A block goes to one rank as a whole, so that its sums come out the same bit for bit, whoever
-    works on it. Every rank gets the same number of blocks; those that there are not are empty.
-    """
-
-    def __init__(
-        self, rows: Rows, *, batch_size: int, limit: int | None = None, ranks: Ranks = ALONE
-    ) -> None:
-        begins = range(0, len(rows), batch_size)[:limit]
-        self._blocks = [rows[begin : begin + batch_size] for begin in begins]
-        self._ranks, self._empty = ranks, rows[:0]
-
-    def __len__(self) -> int:
-        """Blocks for each rank."""
-        return -(-len(self._blocks) // self._ranks.count)
-
-    def __iter__(self) -> Iterator[Block]:
-        """This rank's blocks."""
-        own = self._blocks[self._ranks.rank :: self._ranks.count]
-        for rows in (*own, *[self._empty] * (len(self) - len(own))):
-            yield Block(rows, 0, rows)
 
 
 class BlockDataset(Dataset[Batch]):
@@ -263,14 +145,3 @@ class PackedData(LightningDataModule):
 def _context() -> str | None:
     """A rank is itself a fork of a server, and would start its loaders by another: in seconds."""
     return "fork" if sys.platform == "linux" else None
-
-
-def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Begin and end of each batch of `count` samples.
-
-    A last batch of a single sample is joined to the one before: batch norm can't learn from one.
-    """
-    begins = list(range(0, count, batch_size))
-    if len(begins) > 1 and count - begins[-1] == 1 and batch_size > 1:
-        begins.pop()
-    return list(zip(begins, [*begins[1:], count], strict=True))

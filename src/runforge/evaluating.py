@@ -13,13 +13,13 @@ import torch
 
 from runforge import bundle, ranks
 from runforge.bundle import Model
-from runforge.datamodule import FixedOrder
 from runforge.devices import device
 from runforge.errors import DataError, TrainingError
 from runforge.evaluation import write_evaluation
 from runforge.history import HISTORY, History
 from runforge.job import Job
 from runforge.metrics.figures import Figures
+from runforge.orders import FixedOrder
 from runforge.predictions import Predictions
 from runforge.prepared import QUARANTINE, PreparedSet
 from runforge.sample import Shown

@@ -17,13 +17,14 @@ from runforge.batch_norm import has_batch_norm, synchronise_batch_norm
 from runforge.blocks import checkpoint_activations
 from runforge.checkpoint_files import newest_whole
 from runforge.checkpoints import Checkpoints
-from runforge.datamodule import BatchOrder, BatchPlan, PackedData
+from runforge.datamodule import PackedData
 from runforge.devices import device_type
 from runforge.errors import ConfigError, TrainingError
 from runforge.history import HISTORY, History, HistoryRow
 from runforge.job import Job
 from runforge.journal import JournalReader
 from runforge.learner import Learner
+from runforge.orders import BatchOrder, BatchPlan
 from runforge.prepared import PreparedSet
 from runforge.settings import Settings, plain
 from runforge.stopping import HERE

@@ -24,7 +24,8 @@ from runforge.recording import (
     record_start,
 )
 from runforge.schema import Schema
-from runforge.tracking.find import download_bundle, find_run
+from runforge.tracking.artifacts import download_bundle
+from runforge.tracking.find import find_run
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
 from runforge.unchanged import unchanged

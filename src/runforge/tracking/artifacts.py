@@ -1,0 +1,66 @@
+"""Fetching what runs have recorded: bundles."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
+
+from runforge.bundle_file import DESCRIPTION, WEIGHTS
+from runforge.errors import StoreError
+from runforge.foreign import regular
+from runforge.tracking.store import Store, errors_of_store
+
+BUNDLE = "bundle"
+"""The artifact folder of a run's bundle."""
+
+_LOOK = "look what is there: `mlflow artifacts list --run-id RUN`"
+
+
+def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
+    """Copies a run's bundle to the folder `destination`, whole or not at all, and returns it.
+
+    Its two files only, by names of ours: no name that a server tells becomes a path here. A copy
+    that is there already is kept: another trial may be reading it. Raises `StoreError` where the
+    run has no bundle, or a link in its place.
+    """
+    if destination.is_dir():
+        return destination
+    what = f"the bundle of run {run_id} can't be fetched"
+    with errors_of_store(store.uri, what, _LOOK):
+        if not store.client.list_artifacts(run_id, BUNDLE):
+            mend = "name a run that finished training"
+            raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
+        _refuse_links(store, run_id)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=destination.parent) as folder:
+            whole = Path(folder, "whole")
+            whole.mkdir()
+            for name in (DESCRIPTION, WEIGHTS):
+                copied = store.client.download_artifacts(run_id, f"{BUNDLE}/{name}", folder)
+                regular(Path(copied), _LOOK).replace(whole / name)
+            _take_place(whole, destination)
+    return destination
+
+
+def _take_place(whole: Path, destination: Path) -> None:
+    try:
+        whole.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+def _refuse_links(store: Store, run_id: str) -> None:
+    """MLflow would copy what they lead to, wherever that is on this machine."""
+    artifacts = store.client.get_run(run_id).info.artifact_uri
+    if not is_local_uri(artifacts):  # type: ignore[no-untyped-call]
+        return
+    bundle = Path(local_file_uri_to_path(artifacts)) / BUNDLE  # type: ignore[no-untyped-call]
+    for path in (bundle, bundle / DESCRIPTION, bundle / WEIGHTS):
+        if path.is_symlink():
+            mend = "put the file itself there"
+            raise StoreError("it is a link, not the file itself", where=str(path), mend=mend)
