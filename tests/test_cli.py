@@ -18,7 +18,7 @@ HEAVY = "{'torch', 'pytorch_lightning', 'mlflow', 'hydra', 'dvc', 'polars', 'mat
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from runforge.cli import parser; parser().format_help();"
+        "import sys; from runforge.arguments import parser; parser().format_help();"
         f"found = {HEAVY} & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

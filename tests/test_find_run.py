@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runforge.errors import StoreError
-from runforge.tracking.artifacts import download_bundle
+from runforge.tracking.artifacts import download_bundle, fetch_file
 from runforge.tracking.find import children, find_run, recent_runs
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
@@ -155,3 +155,14 @@ def test_a_run_without_a_bundle(store, tmp_path):
     with pytest.raises(StoreError, match="has no bundle; name a run that finished training"):
         download_bundle(store, finished(store, "run"), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_file_is_fetched(store: Store, tmp_path: Path) -> None:
+    run = Run.start(store, "run", {})
+    run.log_text("told", "evaluation/note.txt")
+    fetched = fetch_file(store, run.run_id, "evaluation/note.txt", tmp_path / "here")
+    assert fetched == tmp_path / "here" / "note.txt"
+    assert fetched.read_text() == "told"
+    assert [path.name for path in fetched.parent.iterdir()] == ["note.txt"]
+    for name in ("evaluation/other.txt", "evaluation", "other/note.txt"):
+        assert fetch_file(store, run.run_id, name, tmp_path) is None

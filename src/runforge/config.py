@@ -6,6 +6,7 @@ The only module that speaks to Hydra and OmegaConf. DVC composes the same `conf/
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,15 @@ def read_params(project: Path) -> Composed:
     if not isinstance(values, dict):
         raise ConfigError("holds no keys", where=PARAMS, mend="run `dvc repro -f compose`")
     return Composed(values, check(values, Origin(project, file=PARAMS)))
+
+
+def experiment_name(project: Path) -> str:
+    """The MLflow experiment of the project, without composing anything: commands that read runs.
+
+    As `params.yaml` has it; `MLFLOW_EXPERIMENT_NAME` takes its place, as in MLflow's own commands.
+    """
+    given = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip()
+    return given or read_params(project).settings.experiment_name
 
 
 def params_root(project: Path) -> str | None:

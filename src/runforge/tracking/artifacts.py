@@ -1,4 +1,4 @@
-"""Fetching what runs have recorded: bundles."""
+"""Fetching what runs have recorded: bundles and single files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,25 @@ BUNDLE = "bundle"
 _LOOK = "look what is there: `mlflow artifacts list --run-id RUN`"
 
 
+def fetch_file(store: Store, run_id: str, name: str, folder: Path) -> Path | None:
+    """Copies the artifact file `name` (`evaluation/predictions.parquet`) into `folder`.
+
+    Returns the copy, `folder/<last part of the name>`; None where the run has no such file. Raises
+    `StoreError` where the store does not answer or a link is in its place.
+    """
+    what = f"{name} of run {run_id} can't be fetched"
+    parent, _, last = name.rpartition("/")
+    with errors_of_store(store.uri, what, _LOOK):
+        listed = store.client.list_artifacts(run_id, parent or None)
+        if name not in {entry.path for entry in listed if not entry.is_dir}:
+            return None
+        _refuse_links(store, run_id, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as beside:
+            copied = store.client.download_artifacts(run_id, name, beside)
+            return regular(Path(copied), _LOOK).replace(folder / last)
+
+
 def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
     """Copies a run's bundle to the folder `destination`, whole or not at all, and returns it.
 
@@ -34,7 +53,7 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
         if not store.client.list_artifacts(run_id, BUNDLE):
             mend = "name a run that finished training"
             raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
-        _refuse_links(store, run_id)
+        _refuse_links(store, run_id, BUNDLE, f"{BUNDLE}/{DESCRIPTION}", f"{BUNDLE}/{WEIGHTS}")
         destination.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=destination.parent) as folder:
             whole = Path(folder, "whole")
@@ -54,13 +73,13 @@ def _take_place(whole: Path, destination: Path) -> None:
             raise
 
 
-def _refuse_links(store: Store, run_id: str) -> None:
+def _refuse_links(store: Store, run_id: str, *names: str) -> None:
     """MLflow would copy what they lead to, wherever that is on this machine."""
     artifacts = store.client.get_run(run_id).info.artifact_uri
     if not is_local_uri(artifacts):  # type: ignore[no-untyped-call]
         return
-    bundle = Path(local_file_uri_to_path(artifacts)) / BUNDLE  # type: ignore[no-untyped-call]
-    for path in (bundle, bundle / DESCRIPTION, bundle / WEIGHTS):
+    root = Path(local_file_uri_to_path(artifacts))  # type: ignore[no-untyped-call]
+    for path in (root / name for name in names):
         if path.is_symlink():
             mend = "put the file itself there"
             raise StoreError("it is a link, not the file itself", where=str(path), mend=mend)
