@@ -16,8 +16,10 @@ import pytest
 
 from runforge import config
 from runforge.errors import ConfigError
+from runforge.handover import Order, node_rank, on_this_node
 from runforge.job import Job, Step
-from runforge.launch import Launched, Order, ended_by, launched, node_rank, on_this_node
+from runforge.launch import Launched, launched
+from runforge.process import ended_by
 from runforge.settings import Settings
 from tests.conftest import REPOSITORY
 

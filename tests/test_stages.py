@@ -10,7 +10,7 @@ from typing import TypeGuard
 import pytest
 import yaml
 
-from runforge.launch import STEP_MODULES
+from runforge.handover import STEP_MODULES
 from runforge.targets import ROLES
 
 SOURCE = Path(__file__).parents[1] / "src"

@@ -32,9 +32,11 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 from runforge.config_check import check_share
 from runforge.devices import device_count
 from runforge.errors import ConfigError, Interrupted, RunforgeError
+from runforge.handover import ATTEMPT, Order, result_file
 from runforge.heartbeat import hung, read_beats
 from runforge.job import Result
-from runforge.launch import ATTEMPT, STOP_MARGIN_S, Order, ended_by, result_file
+from runforge.launch import STOP_MARGIN_S
+from runforge.process import ended_by
 from runforge.settings import MachineSettings
 from runforge.warm import WarmRank, cores_for_each
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from runforge import signals
 from runforge.errors import Interrupted
-from runforge.launch import Order, die_with_parent
+from runforge.handover import Order
+from runforge.process import die_with_parent
 from runforge.warm import cool_down, warm_up
 
 

@@ -19,8 +19,9 @@ from runforge import config, lineage, signals
 from runforge.config import Composed
 from runforge.driver import true_status
 from runforge.errors import ConfigError, RunforgeError
+from runforge.handover import node_rank
 from runforge.identity import identity, joint
-from runforge.launch import launched, node_rank
+from runforge.launch import launched
 from runforge.one_run import Plan, command_line, execute
 from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
 from runforge.tracking.run import Run

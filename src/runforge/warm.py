@@ -15,7 +15,8 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from runforge.launch import PARENT, STEP_MODULES, Order
+from runforge.handover import STEP_MODULES, Order
+from runforge.process import PARENT
 from runforge.signals import ENDING
 
 

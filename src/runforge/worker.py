@@ -22,17 +22,10 @@ from runforge import ranks, stopping
 from runforge.devices import device_type
 from runforge.errors import RunforgeError, of_the_machine
 from runforge.fingerprint import compare_nodes
+from runforge.handover import ATTEMPT, STEP_MODULES, Order, await_job, result_file
 from runforge.heartbeat import heartbeat
 from runforge.job import Job, Result, Step
-from runforge.launch import (
-    ATTEMPT,
-    STEP_MODULES,
-    Order,
-    await_job,
-    die_with_parent,
-    name_process,
-    result_file,
-)
+from runforge.process import die_with_parent, name_process
 from runforge.watch import Watch
 
 

@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from runforge import bundle_file, config, places
-from runforge.launch import launched, on_this_node
+from runforge.handover import on_this_node
+from runforge.launch import launched
 from runforge.prepared import check_whole
 
 

@@ -1,0 +1,38 @@
+"""This process among others: whom it must not outlive, what it is called, how others ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PARENT = "RUNFORGE_PARENT"
+"""The variable that tells a process which one it must not outlive."""
+
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+
+
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Ends this process when the one that started it is gone; on Linux the kernel sees to it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    end_without_parent()  # it may have gone before the kernel was asked
+
+
+def name_process(name: str) -> None:
+    """The name that `ps -c` and `top` show, of 15 letters at most (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())
+
+
+def end_without_parent() -> None:
+    """Ends this process where the one that started it is gone."""
+    if os.getppid() != int(os.environ[PARENT]):
+        sys.exit(128 + signal.SIGTERM)
+
+
+def ended_by(code: int) -> str:
+    """`ended by SIGKILL (out of memory?)`, from a negative exit code."""
+    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+    return f"ended by {signal.Signals(-code).name}{hint}"
