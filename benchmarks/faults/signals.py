@@ -36,11 +36,13 @@ PHASES = {
     "evaluation": ("trainer.max_epochs=1", "evaluation.resamples=3000000"),
 }
 QUICK = (
-    ("training", "group", signal.SIGTERM),
+    ("training", "dvc", signal.SIGTERM),
     ("training", "rank-1", signal.SIGINT),
     ("validation", "driver", signal.SIGKILL),
-    ("evaluation", "dvc", signal.SIGTERM),
+    ("evaluation", "group", signal.SIGINT),
 )
+"""Every signal, and every target and phase but those that are tried alike; `dvc` where it is soonest
+there, as each of its stages starts a Python of its own."""
 GONE = ("evaluation", "rank-1")
 """It has said what it had to say, and ended, when rank 0 computes the figures."""
 STATUS_S, GONE_S = 5.0, 10.0
