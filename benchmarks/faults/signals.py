@@ -41,8 +41,7 @@ QUICK = (
     ("validation", "driver", signal.SIGKILL),
     ("evaluation", "group", signal.SIGINT),
 )
-"""Every signal, and every target and phase but those that are tried alike; `dvc` where it is soonest
-there, as each of its stages starts a Python of its own."""
+"""Every signal once, one rank for both. To `dvc` while it trains: until it evaluates takes longest."""
 GONE = ("evaluation", "rank-1")
 """It has said what it had to say, and ended, when rank 0 computes the figures."""
 STATUS_S, GONE_S = 5.0, 10.0
