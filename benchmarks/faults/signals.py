@@ -41,7 +41,7 @@ QUICK = (
     ("validation", "driver", signal.SIGKILL),
     ("evaluation", "group", signal.SIGINT),
 )
-"""Every signal once, one rank for both. To `dvc` while it trains: until it evaluates takes longest."""
+"""Every signal once, one rank for both. To `dvc` in training: its evaluation is the longest way."""
 GONE = ("evaluation", "rank-1")
 """It has said what it had to say, and ended, when rank 0 computes the figures."""
 STATUS_S, GONE_S = 5.0, 10.0
