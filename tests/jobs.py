@@ -30,7 +30,7 @@ def prepare_digits(folder: Path, *overrides: str, each: int | None = None) -> No
 def digits_project(folder: Path) -> Project:
     """A project with 300 digits."""
     made = make_project(folder / "project")
-    made.runforge("sample", "digits")
+    write_sample_set("digits", made.folder / "data")
     thin_out(made.folder / "data", 30)
     return made
 

@@ -16,7 +16,7 @@ def assert_holds(rows: Rows) -> None:
     assert found and all(holds for _, _, holds in found), found
 
 
-@pytest.mark.parametrize(("count", "trials"), [(1, 4), (2, 2)])
+@pytest.mark.parametrize(("count", "trials"), kills.QUICK_TRIALS.items())
 def test_a_training_that_is_killed_goes_on_as_if_nothing_had_happened(
     count: int, trials: int
 ) -> None:

@@ -18,6 +18,7 @@ class Wire:
     """
 
     def __init__(self, port: int) -> None:
+        self.callers = 0
         self._state: State = "whole"
         self._to = port
         self._open: list[socket.socket] = []
@@ -42,6 +43,7 @@ class Wire:
         with contextlib.suppress(OSError):
             while True:
                 caller, _ = self._listening.accept()
+                self.callers += 1
                 self._open.append(caller)
                 threading.Thread(
                     target=self._serve, args=(caller, self._state), daemon=True

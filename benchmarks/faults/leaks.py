@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "MLFLOW_TRACKING_PASSWORD": f"mlflow-{CANARY}",
     "XYZ_TOKEN": f"xyz-{CANARY}",
 }
-SHORT = ("machine=cpu", "trainer.max_epochs=2", "evaluation.resamples=100")
+SHORT = ("machine=cpu", "trainer.max_epochs=1", "evaluation.resamples=100")
 REFUSED = (
     f"experiment_name={ENVIRONMENT['XYZ_TOKEN']}",
     f"data.root=s3://key:{CANARY}@bucket/data",

@@ -36,11 +36,12 @@ PHASES = {
     "evaluation": ("trainer.max_epochs=1", "evaluation.resamples=3000000"),
 }
 QUICK = (
-    ("training", "group", signal.SIGTERM),
+    ("training", "dvc", signal.SIGTERM),
     ("training", "rank-1", signal.SIGINT),
     ("validation", "driver", signal.SIGKILL),
-    ("evaluation", "dvc", signal.SIGTERM),
+    ("evaluation", "group", signal.SIGINT),
 )
+"""Every signal once, one rank for both. To `dvc` in training: its evaluation is the longest way."""
 GONE = ("evaluation", "rank-1")
 """It has said what it had to say, and ended, when rank 0 computes the figures."""
 STATUS_S, GONE_S = 5.0, 10.0
