@@ -11,8 +11,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -31,6 +33,10 @@ NETWORKS = {
     "mlp": ("network=mlp", "network.hidden=[32]", "network.dropout=0.2"),
 }
 TRIALS = {1: 1000, 2: 100, 3: 100, 4: 100}
+SIDE_BY_SIDE = 6
+"""Processes of trainings at once."""
+COMPOSING = threading.Lock()
+"""Hydra composes one configuration at a time in a process."""
 QUICK_TRIALS = {1: 2, 2: 1}
 """Both networks, with loading processes and without; and a group."""
 MEASURED = "system/"
@@ -47,20 +53,27 @@ def rows(quick: bool) -> Iterator[tuple[str, str, bool]]:
 
 def trainings(count: int, trials: int) -> Iterator[tuple[str, str, bool]]:
     """Trainings of `count` ranks; half of them are a CNN, half use two loading processes."""
-    chance, same, killed = random.Random(count), 0, 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare_digits(folder, "machine=cpu", each=30)
         tried = list(NETWORKS)[:trials]
         _whole(folder, tried[0], count)  # the first waits for the imports
         expected = {network: _whole(folder, network, count) for network in tried}
-        for trial in range(trials):
+
+        def one(trial: int) -> tuple[bool, int]:
             network, workers = list(NETWORKS)[trial % 2], (trial + trial // 2) % 2 * 2
             often = (OFTEN, f"machine.workers={workers}")
             job = _job(folder, count, *NETWORKS[network], *often)
-            killed += _killed_until_done(job, count, expected[network][1], chance)
-            same += _results(job) == expected[network][0]
+            chance = random.Random(1000 * count + trial)
+            killed = _killed_until_done(job, count, expected[network][1], chance)
+            same = _results(job) == expected[network][0]
             shutil.rmtree(job.run_folder)
+            return same, killed
+
+        # Most of the time they wait for the moment to kill, or for a disk.
+        with ThreadPoolExecutor(max(1, SIDE_BY_SIDE // count)) as pool:
+            found = list(pool.map(one, range(trials)))
+    same, killed = sum(same for same, _ in found), sum(killed for _, killed in found)
     told = f"{same} bit-identical after {killed} kills"
     yield f"{trials} trainings, {count} processes", told, same == trials and killed > 0
 
@@ -97,7 +110,8 @@ def _whole(folder: Path, network: str, count: int) -> tuple[tuple[bytes, ...], f
 
 
 def _job(folder: Path, count: int, *overrides: str) -> Job:
-    job = make_job(folder, *SMALL, f"machine.devices={count}", *overrides)
+    with COMPOSING:
+        job = make_job(folder, *SMALL, f"machine.devices={count}", *overrides)
     job.write()
     return job
 
