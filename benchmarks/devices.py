@@ -7,7 +7,6 @@ on the CPU, which takes the same path. Data: scikit-learn's digits.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,13 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
+from benchmarks import table  # noqa: E402
+from benchmarks.table import Part  # noqa: E402
 from runforge.job import Job  # noqa: E402
-from tests.conftest import Project, clean_environment  # noqa: E402
+from tests.conftest import Project  # noqa: E402
 from tests.jobs import SIZES, digits_project, fit, make_job, prepare_digits, say  # noqa: E402
 from tests.processes import together  # noqa: E402
+from tests.trees import start_in  # noqa: E402
 
 ALONE = ("machine=cpu", "trainer.log_every_steps=1")
 BATCH = "data.batch_size=50"
@@ -206,15 +208,8 @@ def _survives(project: Project, chance: random.Random) -> bool:
 
 
 def _started(project: Project, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "runforge", "train", "machine.devices=2", *overrides],
-        cwd=project.folder,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = (sys.executable, "-m", "runforge", "train", "machine.devices=2", *overrides)
+    return start_in(project.folder, *command, out=subprocess.PIPE, err=subprocess.PIPE)
 
 
 def _kill_one(project: Project, process: subprocess.Popen[str], chance: random.Random) -> None:
@@ -254,7 +249,7 @@ def at_once(quick: bool) -> Iterator[tuple[str, str, bool]]:
     yield "three runs of 2 processes at once", f"exit codes {codes}", fine
 
 
-PARTS: dict[str, Callable[[bool], Iterator[tuple[str, str, bool]]]] = {
+PARTS: dict[str, Part] = {
     "exactness": exactness,
     "throughput": throughput,
     "start": start,
@@ -265,23 +260,12 @@ PARTS: dict[str, Callable[[bool], Iterator[tuple[str, str, bool]]]] = {
 
 def main() -> int:
     """Prints a table, or with --json one object; returns 1 where a measure is not reached."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    parser.add_argument("--json", action="store_true", help="one object on standard output")
-    options = parser.parse_args()
-    rows = []
-    for part in options.parts or PARTS:
-        for what, found, reached in PARTS[part](options.quick):
-            rows.append((part, what, found, reached))
-            mark = "reached" if reached else "NOT REACHED"
-            print(f"| {part} | {what} | {found} | {mark} |", file=sys.stderr, flush=True)
+    options = table.options(__doc__, PARTS)
+    rows = table.rows(PARTS, options, verdict="reached", otherwise="NOT REACHED")
     if options.json:
-        ratios = {row[1]: float(row[2]) for row in rows if " : 1" in row[1]}
-        ratio = next(iter(ratios.values()), None)
-        keys = ("part", "what", "found", "reached")
-        print(json.dumps({"ratio": ratio, "rows": [dict(zip(keys, r, strict=True)) for r in rows]}))
-    return 0 if all(row[3] for row in rows) else 1
+        ratios = (float(row["found"]) for row in rows if " : 1" in row["what"])
+        print(json.dumps({"ratio": next(ratios, None), "rows": rows}))
+    return 0 if all(row["reached"] for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def prepare_digits(folder: Path, *overrides: str, each: int | None = None) -> No
     write_sample_set("digits", folder / "data")
     if each is not None:
         thin_out(folder / "data", each)
+    prepare_data(folder, *overrides)
+
+
+def prepare_data(folder: Path, *overrides: str) -> None:
+    """What lies in `folder/data`, packed into `folder/prepared`."""
     settings = config.compose(REPOSITORY, list(overrides)).settings
     preparation.prepare(folder, settings, folder / "prepared", quiet=True)
 
@@ -57,6 +62,13 @@ def fit(rank: int, count: int, job: Job) -> dict[str, str]:
 
     torch.set_num_threads(job.configuration["machine"]["threads"] or 1)
     return fitting.run(job)
+
+
+def evaluate(rank: int, count: int, job: Job) -> dict[str, str]:
+    """One rank's part of an evaluation."""
+    from runforge import evaluating
+
+    return evaluating.run(job)
 
 
 def say(

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from runforge import draws
 from runforge.arrays import open_rows
 from runforge.datamodule import Batch, PackedData
-from runforge.errors import DataError
+from runforge.errors import DataError, in_one_line
 from runforge.orders import BatchOrder, BatchPlan, FixedOrder, batch_bounds
 from runforge.prepared import PreparedSet
 from runforge.ranks import Ranks
@@ -336,3 +336,22 @@ def test_memory_mapped_rows_are_copied(tmp_path: Path) -> None:
         assert torch.equal(one.inputs, other.inputs)
         one.inputs.add_(1)
     np.testing.assert_array_equal(mapped, prepared.inputs)
+
+
+class Unreadable:
+    """Rows whose reading fails with an exception that no other process can be sent."""
+
+    def __getitem__(self, rows: object) -> object:
+        class Unsendable(Exception):
+            """A class inside a function can't be pickled."""
+
+        raise Unsendable("the disk\nsays no")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_hinders_reading_a_batch_is_told_in_one_line(workers: int) -> None:
+    prepared = replace(image_set([8, 2, 2]), inputs=Unreadable())  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(_data(prepared, workers=workers, timeout_s=60).train_dataloader()))
+    said = "RuntimeError: a batch can't be read: Unsendable: the disk says no"
+    assert in_one_line(caught.value) == said

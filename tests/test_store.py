@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import http.server
 import socket
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
-from runforge.errors import StoreError
+from runforge.errors import RunforgeError, StoreError
 from runforge.tracking.run import Run
-from runforge.tracking.store import open_store, outermost_project, store_uri
+from runforge.tracking.store import errors_of_store, open_store, outermost_project, store_uri
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,23 @@ def test_a_file_that_is_no_store(tmp_path):
         StoreError, match=r"mlflow\.db: the store can't be opened: .*not a database"
     ):
         open_store(tmp_path, "mine")
+
+
+def test_a_full_disk_is_no_fault_of_the_address():
+    with (
+        pytest.raises(RunforgeError, match=r"mlflow\.db: no space left on the disk; make room"),
+        errors_of_store("sqlite:///mlflow.db"),
+    ):
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_what_mlflow_raises_it_does_not_print_as_well(tmp_path, capfd):
+    client = open_store(tmp_path, "mine").client
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        connection.execute("DROP TABLE metrics")
+    with pytest.raises(MlflowException):
+        client.log_metric(client.create_run("0").info.run_id, "loss", 1.0)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_closed_port_is_told_at_once_without_the_password(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.faults import kills, signals, training
+from benchmarks.faults import evaluation, kills, signals, training
 
 Rows = Iterator[tuple[str, str, bool]]
 
@@ -33,3 +33,7 @@ def test_signals_end_a_run_with_its_true_status() -> None:
 
 def test_what_goes_wrong_in_a_training_is_one_line() -> None:
     assert_holds(training.rows(quick=True))
+
+
+def test_few_samples_are_evaluated_alike_by_one_and_two_processes() -> None:
+    assert_holds(evaluation.rows(quick=True))

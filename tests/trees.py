@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+from tests.conftest import clean_environment
+
+
+def start_in(
+    folder: Path,
+    *command: str,
+    out: int | IO[str] = subprocess.DEVNULL,
+    err: int | IO[str] = subprocess.DEVNULL,
+    before: Callable[[], None] | None = None,
+    **environment: str,
+) -> subprocess.Popen[str]:
+    """A command as a user of the project would start it, in a session of its own.
+
+    So a signal to its group reaches nobody else. `before` is called in the new process.
+    """
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**clean_environment(), **environment},
+        stdout=out,
+        stderr=err,
+        text=True,
+        preexec_fn=before,
+        start_new_session=True,
+    )
 
 
 def everything_below(pid: int) -> list[psutil.Process]:

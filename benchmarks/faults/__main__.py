@@ -7,11 +7,12 @@ whether it is as it must be. Needs Linux, for signals and a small file system; r
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,26 +22,28 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-PARTS = ("kills", "signals", "training", "store", "data", "hostile", "leaks", "bits", "fuzz")
+from benchmarks import table  # noqa: E402
+
+PARTS = (
+    *("kills", "signals", "training", "disks", "evaluation", "store", "data", "hostile", "leaks"),
+    *("bits", "fuzz"),
+)
 
 
 def main() -> int:
     """Prints a table, or with --json one object; returns 1 where something is not as it must be."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="few trials")
-    parser.add_argument("--json", action="store_true", help="one object on standard output")
-    options = parser.parse_args()
-    found = []
-    for part in options.parts or PARTS:
-        module = importlib.import_module(f"benchmarks.faults.{part}")
-        for what, told, holds in module.rows(options.quick):
-            found.append({"part": part, "what": what, "found": told, "holds": holds})
-            mark = "holds" if holds else "DOES NOT HOLD"
-            print(f"| {part} | {what} | {told} | {mark} |", file=sys.stderr, flush=True)
+    parts = {name: partial(_rows, name) for name in PARTS}
+    options = table.options(__doc__, parts)
+    rows = table.rows(parts, options, verdict="holds", otherwise="DOES NOT HOLD")
+    holds = all(row["holds"] for row in rows)
     if options.json:
-        print(json.dumps({"holds": all(row["holds"] for row in found), "rows": found}))
-    return 0 if all(row["holds"] for row in found) else 1
+        print(json.dumps({"holds": holds, "rows": rows}))
+    return 0 if holds else 1
+
+
+def _rows(name: str, quick: bool) -> Iterator[tuple[str, str, bool]]:
+    """Of a module beside this one; imported only where it is asked for."""
+    yield from importlib.import_module(f"benchmarks.faults.{name}").rows(quick)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,9 +20,9 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from runforge.job import Job
-from tests.conftest import Project, clean_environment
+from tests.conftest import Project
 from tests.jobs import digits_project, make_job, prepare_digits
-from tests.trees import everything_below, left_in
+from tests.trees import everything_below, left_in, start_in
 from tests.warm import Attempt
 
 OFTEN = "machine.checkpoint_interval_s=0.05"
@@ -144,15 +143,7 @@ def _forget(project: Project) -> None:
 
 def _kill_the_tree(project: Project, after_s: float) -> bool:
     """Starts it and kills it; whether it had still been at work."""
-    command = [sys.executable, "-m", "dvc", "repro"]
-    with subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with start_in(project.folder, sys.executable, "-m", "dvc", "repro") as process:
         time.sleep(after_s)
         if process.poll() is not None:
             return False

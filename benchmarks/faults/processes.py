@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -32,9 +33,16 @@ def forked(act: Callable[[], None]) -> int:
     os._exit(0)
 
 
-def ended(child: int) -> int:
-    """Waits for a process; returns its exit code."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def ended(child: int, within_s: float = math.inf) -> int:
+    """Waits for a process, and kills it after `within_s` seconds; returns its exit code."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG if within_s < math.inf else 0)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    return ended(child)
 
 
 class Server:

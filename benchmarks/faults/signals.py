@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 import yaml
 
-from tests.conftest import Project, clean_environment
+from tests.conftest import Project
 from tests.jobs import digits_project
-from tests.trees import everything_below, left_in
+from tests.trees import everything_below, left_in, start_in
 
 TARGETS = ("dvc", "driver", "rank-0", "rank-1", "group")
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
@@ -113,21 +113,12 @@ def case(project: Project, phase: str, target: str, number: int, chance: random.
     return Outcome(code, _status(project), status_s, gone_s, left, _locked(project, phase))
 
 
-def _started(project: Project, target: str, settings: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def _started(project: Project, target: str, settings: tuple[str, ...]) -> subprocess.Popen[str]:
     _clean(project)
     if target == "dvc":
-        command = [sys.executable, "-m", "dvc", "repro"]
         _write_params(project, settings)
-    else:
-        command = [sys.executable, "-m", "runforge", "train", *settings]
-    return subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+        return start_in(project.folder, sys.executable, "-m", "dvc", "repro")
+    return start_in(project.folder, sys.executable, "-m", "runforge", "train", *settings)
 
 
 def _write_params(project: Project, settings: tuple[str, ...]) -> None:
@@ -159,7 +150,7 @@ def _clean(project: Project) -> None:
         (project.folder / name).unlink(missing_ok=True)
 
 
-def _await(project: Project, process: subprocess.Popen[bytes], phase: str) -> None:
+def _await(project: Project, process: subprocess.Popen[str], phase: str) -> None:
     """Waits until the run has come to a phase."""
     runs = project.folder / "out" / "runs"
     name = {"setup": "job.json", "evaluation": "train-done.json"}.get(phase, "journal.jsonl")
@@ -171,7 +162,7 @@ def _await(project: Project, process: subprocess.Popen[bytes], phase: str) -> No
     raise AssertionError(f"it ended before its {phase}")
 
 
-def _send(project: Project, process: subprocess.Popen[bytes], target: str, number: int) -> None:
+def _send(project: Project, process: subprocess.Popen[str], target: str, number: int) -> None:
     if target == "group":
         os.killpg(process.pid, number)
     elif target in ("dvc", "driver"):
@@ -182,7 +173,7 @@ def _send(project: Project, process: subprocess.Popen[bytes], target: str, numbe
         os.kill(found[0].pid, number)
 
 
-def _below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def _below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return everything_below(process.pid)
 
 

@@ -20,11 +20,11 @@ from contextlib import chdir, closing, redirect_stdout
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 from mlflow.tracking import MlflowClient
 
+from benchmarks.faults.arrived import lost_and_doubled, stored, what_arrived
 from benchmarks.faults.processes import SHORT, Server, Training, ended, forked
 from runforge import cli, places
 from runforge.journal import Journal, JournalReader
@@ -52,21 +52,6 @@ def made_store(folder: Path) -> None:
 
 def void(_: object) -> None:
     """Nothing comes back from another process."""
-
-
-def stored(database: Path, prefix: str = "") -> Counter[tuple[str, str, int]]:
-    """How often each (run, metric, step) is in a store."""
-    query = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE ?"
-    with closing(sqlite3.connect(database)) as connection:
-        return Counter(connection.execute(query, (f"{prefix}%",)).fetchall())
-
-
-def lost_and_doubled(found: Counter[Any], wanted: set[Any]) -> tuple[str, bool]:
-    """`0 of 1000 lost, 0 doubled`, and whether so."""
-    lost, doubled = len(wanted - found.keys()), sum(found.values()) - len(found)
-    foreign = len(found.keys() - wanted)
-    said = f"{lost} of {len(wanted)} lost, {doubled} doubled"
-    return said, not (lost or doubled or foreign)
 
 
 def many_at_once(quick: bool) -> Iterator[Row]:
@@ -251,7 +236,8 @@ def server_away(quick: bool) -> Iterator[Row]:
         )
         server.start()
         done = project.runforge("sync", "--json", MLFLOW_TRACKING_URI=server.address)
-        yield from what_arrived(project, server, run_id, json.loads(done.stdout))
+        delivered = json.loads(done.stdout)
+        yield from what_arrived(project, server.database, server.address, run_id, delivered)
         again = synced_again(project, server)
         yield "`runforge sync` again", again, again == "nothing waits"
         server.kill()
@@ -265,29 +251,6 @@ def synced_again(project: Project, server: Server) -> str:
     with chdir(project.folder), environment, redirect_stdout(StringIO()) as said:
         assert cli.main(["sync"]) == 0
     return said.getvalue().strip()
-
-
-def what_arrived(
-    project: Project, server: Server, run_id: str, delivered: list[dict[str, Any]]
-) -> Iterator[Row]:
-    """The run as the server has it, against the run's folder."""
-    folder = places.run_folder(project.folder, run_id)
-    entries = [e for path in folder.glob("*journal.jsonl") for e in JournalReader(path).read()]
-    wanted = {(run_id, n, entry.step) for entry in entries for n in entry.metrics}
-    figures = json.loads((folder / "evaluation" / "metrics.json").read_text())
-    wanted |= {(run_id, f"test/{n}", 0) for n in figures}
-    found = Counter({k: n for k, n in stored(server.database).items() if k[1] != "epoch"})
-    said, fine = lost_and_doubled(found, wanted)
-    yield "metrics of that run, after `runforge sync`", said, fine
-    client = MlflowClient(server.address)
-    run = client.get_run(run_id)
-    paths = {file.path for file in client.list_artifacts(run_id)}
-    (model,) = run.outputs.model_outputs
-    ready = client.get_logged_model(model.model_id).status
-    whole = {"bundle", "evaluation", "configuration.yaml", "images"} <= paths
-    fine = run.info.status == "FINISHED" and whole and ready == "READY" and len(delivered) == 1
-    found_text = f"{run.info.status}, artifacts {'whole' if whole else paths}, model {ready}"
-    yield "the rest of that run", found_text, fine
 
 
 def stall(project: Project, run_id: str, away: list[tuple[float, float]]) -> Row:

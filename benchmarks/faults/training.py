@@ -2,216 +2,186 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
+import psutil
 
-from runforge.checkpoint_files import newest_whole
-from tests.conftest import Project, clean_environment
+from benchmarks.faults.mishaps import (
+    EPOCHS,
+    SHORT,
+    Row,
+    goes_on,
+    is_at_work,
+    is_one_line,
+    statuses,
+    told,
+    train,
+)
+from benchmarks.faults.processes import ended, forked
+from runforge.datamodule import BatchPlan, PackedData
+from runforge.errors import in_one_line
+from runforge.prepared import PreparedSet
+from tests.conftest import Project
 from tests.jobs import digits_project
-from tests.trees import everything_below
+from tests.trees import everything_below, left_in
 
-SHORT = ("machine=cpu", "evaluation.resamples=100", "machine.checkpoint_interval_s=0.05")
-EPOCHS = "trainer.max_epochs=60"
-SMALL_DISK_MB = 64
-AT_WORK = 5
-"""Lines in the journal of a training that goes on."""
+HUNG_S = 10
 
 
-def rows(quick: bool) -> Iterator[tuple[str, str, bool]]:
-    """The quick form leaves out what needs a long wait or a file system of its own."""
+def rows(quick: bool) -> Iterator[Row]:
+    """The quick form leaves out what needs a long wait."""
     with tempfile.TemporaryDirectory() as name:
         project = digits_project(Path(name))
         yield from _nan(project)
         yield from _lost_loader(project)
+        yield from _error_that_can_not_be_sent(project)
         if not quick:
+            yield from _nothing_to_train_on(project)
+            yield from _data_cut_off(project)
+            yield from _stuck_rank(project)
             yield from _out_of_memory(project)
-            yield from _other_file_system(project)
-    if not quick:
-        yield from _full_disk()
 
 
-def _nan(project: Project) -> Iterator[tuple[str, str, bool]]:
+def _nan(project: Project) -> Iterator[Row]:
     wild = ("optimizer=sgd", "optimizer.learning_rate=1e30")
-    done = _train(project, *SHORT, *wild)
-    yield _told("a loss that is no number", project, done, "lower optimizer.learning_rate")
+    done = train(project, *SHORT, *wild)
+    yield told("a loss that is no number", project, done, "lower optimizer.learning_rate")
 
 
-def _lost_loader(project: Project) -> Iterator[tuple[str, str, bool]]:
+def _lost_loader(project: Project) -> Iterator[Row]:
     """A loading process is killed; the same command goes on."""
     shutil.rmtree(project.folder / "out" / "runs")
     loaded = (*SHORT, EPOCHS, "machine.workers=1")
 
     def kill_loader(process: subprocess.Popen[str]) -> bool:
-        below = everything_below(process.pid)
-        loaders = [p for p in below if p.name().startswith("pt_data_worker")]
-        journal = _newest_run(project) / "journal.jsonl"
-        if not loaders or not journal.is_file() or journal.read_bytes().count(b"\n") < AT_WORK:
+        loaders = _named(process, "pt_data_worker")
+        if not loaders or not is_at_work(project):
             return False
         for loader in loaders:
             loader.kill()
         return True
 
-    done = _train(project, *loaded, meanwhile=kill_loader)
-    yield _told("a loading process that is killed", project, done, "")
-    yield _goes_on("after it", project, loaded)
+    done = train(project, *loaded, meanwhile=kill_loader)
+    yield told("a loading process that is killed", project, done, "a loading process was lost")
+    yield goes_on("after it", project, loaded)
 
 
-def _out_of_memory(project: Project) -> Iterator[tuple[str, str, bool]]:
+def _data_cut_off(project: Project) -> Iterator[Row]:
+    """The file of the packed samples loses its content while a loading process reads it."""
+    loaded = (*SHORT, EPOCHS, "machine.workers=1", "seed=1")
+    (inputs,) = (project.folder / "out" / "sets").glob("*/inputs.npy")
+    content = inputs.read_bytes()
+
+    def cut_off(process: subprocess.Popen[str]) -> bool:
+        if not is_at_work(project):
+            return False
+        os.truncate(inputs, 0)
+        return True
+
+    done = train(project, *loaded, meanwhile=cut_off)
+    yield told("packed samples cut off in mid-training", project, done, "loading process was lost")
+    done = train(project, *loaded)
+    fine = done.returncode == 2 and is_one_line(done, "inputs.npy")
+    last = done.stderr.splitlines()[-1].replace(str(project.folder), "…")
+    yield "the same command while they are", f"exit {done.returncode}: {last[:160]}", fine
+    inputs.write_bytes(content)
+    yield goes_on("with the samples back", project, loaded)
+
+
+class _Unreadable:
+    """Rows whose reading fails with an exception that no other process can be sent."""
+
+    def __getitem__(self, rows: object) -> object:
+        class Unsendable(Exception):
+            """A class inside a function can't be pickled."""
+
+        raise Unsendable("the disk says no")
+
+
+def _error_that_can_not_be_sent(project: Project) -> Iterator[Row]:
+    """In a loading process; memory-mapped arrays raise none, so the rows are others here."""
+    (folder,) = (path.parent for path in (project.folder / "out" / "sets").glob("*/inputs.npy"))
+    said = project.folder.parent / "caught.txt"
+
+    def load() -> None:
+        prepared = replace(PreparedSet.open(folder), inputs=_Unreadable())  # type: ignore
+        data = PackedData(prepared, BatchPlan(batch_size=8, seed=0), draw_count=0, workers=1)
+        try:
+            next(iter(data.train_dataloader()))
+        except RuntimeError as error:
+            said.write_text(in_one_line(error))
+
+    began_s = time.monotonic()
+    code = ended(forked(load), within_s=60)
+    took_s = time.monotonic() - began_s
+    text = said.read_text() if said.is_file() else "nothing"
+    fine = code == 0 and "a batch can't be read: Unsendable: the disk says no" in text
+    yield "an exception that can't be pickled, while loading", f"{text}, {took_s:.1f} s", fine
+
+
+def _nothing_to_train_on(project: Project) -> Iterator[Row]:
+    """A table that gives all its rows to the test split, and then some to training."""
+    project.runforge("sample", "diabetes")
+    table = project.folder / "samples" / "diabetes" / "data.csv"
+    head, *lines = table.read_text().splitlines()
+    given = (*SHORT, "experiment=diabetes", "trainer.max_epochs=2", "data.source.split_column=for")
+
+    def give(training: int) -> None:
+        splits = ["train"] * training + ["test"] * (len(lines) - training)
+        rows = (f"{line},{split}\n" for line, split in zip(lines, splits, strict=True))
+        table.write_text(f"{head},for\n{''.join(rows)}")
+
+    give(0)
+    before = statuses(project)
+    done = train(project, *given)
+    last = done.stderr.splitlines()[-1].replace(str(project.folder), "…")
+    after = statuses(project)
+    fine = done.returncode == 2 and is_one_line(done, "train split is empty") and after == before
+    runs = f"{len(after) - len(before)} runs more"
+    yield "a training split without samples", f"exit {done.returncode}, {runs}: {last[:160]}", fine
+    give(300)
+    done = train(project, *given)
+    status = statuses(project)[0]
+    yield "the same command with samples", f"exit {done.returncode}, {status}", not done.returncode
+
+
+def _stuck_rank(project: Project) -> Iterator[Row]:
+    """One of two ranks is stopped as by a debugger, and answers nobody."""
+    bounded = f"machine.timeout_s={HUNG_S}"
+    two = (*SHORT, EPOCHS, "machine.devices=2", "machine.restarts=0", bounded)
+
+    def stop_rank(process: subprocess.Popen[str]) -> bool:
+        ranks = _named(process, "rank-1")
+        if not ranks or not is_at_work(project):
+            return False
+        ranks[0].suspend()
+        return True
+
+    done = train(project, *two, meanwhile=stop_rank)
+    left = left_in(project.folder, within_s=5)
+    what, found, fine = told("a rank that is stuck", project, done, "rank 1 has not been heard of")
+    yield what, f"{found}; {len(left)} processes left", fine and not left
+    yield goes_on("after a stuck rank", project, two)
+
+
+def _out_of_memory(project: Project) -> Iterator[Row]:
     """The training may take no more memory from the system than it has at its first step."""
     large = (*SHORT, "network=mlp", "network.hidden=[60000,60000]", "data.batch_size=8")
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 
-    done = _train(project, *large, before=limit)
-    yield _told("memory that is not there", project, done, "out of memory")
+    done = train(project, *large, before=limit)
+    yield told("memory that is not there", project, done, "out of memory")
 
 
-def _other_file_system(project: Project) -> Iterator[tuple[str, str, bool]]:
-    """Killed while `TMPDIR` is on another file system, ten times."""
-    good = 0
-    for _ in range(10):
-        _train(project, *SHORT, EPOCHS, "fresh=true", TMPDIR="/dev/shm", meanwhile=_kill_later)
-        good += newest_whole(_newest_run(project) / "checkpoints") is not None
-    yield "killed, TMPDIR on another file system", f"{good} of 10 checkpoints load", good == 10
-
-
-def _full_disk() -> Iterator[tuple[str, str, bool]]:
-    """A project on a file system of a few megabytes, filled up at its first checkpoint."""
-    with tempfile.TemporaryDirectory() as name, _small_disk(Path(name) / "disk") as disk:
-        project = digits_project(disk)
-        _train(project, *SHORT, "trainer.max_epochs=1")
-        filler = disk / "filler"
-        for when in ("preparing", "training"):
-            if when == "preparing":
-                shutil.rmtree(project.folder / "out" / "sets")
-                _fill(filler)
-                done = _train(project, *SHORT, EPOCHS)
-            else:
-                done = _train(project, *SHORT, EPOCHS, meanwhile=_filling(project, filler))
-            yield _told(f"a full disk while {when}", project, done, "space left")
-            filler.unlink()
-            yield _goes_on(f"after a full disk while {when}", project, (*SHORT, EPOCHS))
-
-
-def _train(
-    project: Project,
-    *overrides: str,
-    before: Callable[[], None] | None = None,
-    meanwhile: Callable[[subprocess.Popen[str]], bool] | None = None,
-    **environment: str,
-) -> subprocess.CompletedProcess[str]:
-    """A run to which something happens: `meanwhile` is called until it returns True."""
-    command = [sys.executable, "-m", "runforge", "train", *overrides]
-    said = project.folder.parent / "said.txt"
-    with said.open("w") as err:
-        process = subprocess.Popen(
-            command,
-            cwd=project.folder,
-            env={**clean_environment(), **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=err,
-            text=True,
-            preexec_fn=before,
-        )
-        happened = meanwhile is None
-        while process.poll() is None:
-            happened = happened or (meanwhile is not None and meanwhile(process))
-            _pause(process)
-    return subprocess.CompletedProcess(command, process.returncode, "", said.read_text())
-
-
-def _pause(process: subprocess.Popen[str]) -> None:
-    try:
-        process.wait(0.05)
-    except subprocess.TimeoutExpired:
-        return
-
-
-def _told(
-    what: str, project: Project, done: subprocess.CompletedProcess[str], text: str
-) -> tuple[str, str, bool]:
-    """One line of cause, a failed run, no traceback."""
-    last = done.stderr.splitlines()[-1]
-    status = _status(project)
-    fine = (
-        done.returncode == 1
-        and last.startswith("runforge: ")
-        and text in last
-        and "Traceback" not in done.stderr
-        # Of a run whose store lies on the full disk, the next command says that it has ended.
-        and status in ("FAILED", *(("RUNNING", "FINISHED") if "full disk" in what else ()))
-    )
-    return what, f"exit {done.returncode}, {status}: {last[:160]}", fine
-
-
-def _goes_on(what: str, project: Project, overrides: tuple[str, ...]) -> tuple[str, str, bool]:
-    done = _train(project, *overrides)
-    resumed = "going on with run" in done.stderr or "preparing" in what
-    fine = done.returncode == 0 and resumed and _status(project) == "FINISHED"
-    return f"the same command {what}", f"exit {done.returncode}, {_status(project)}", fine
-
-
-def _newest_run(project: Project) -> Path:
-    folders = [p for p in (project.folder / "out" / "runs").glob("*") if p.is_dir()]
-    return max(folders, key=lambda folder: folder.stat().st_mtime, default=Path("/nowhere"))
-
-
-def _has_checkpoint(project: Project) -> bool:
-    return any((project.folder / "out" / "runs").glob("*/checkpoints/last-*"))
-
-
-def _kill_later(process: subprocess.Popen[str]) -> bool:
-    every = everything_below(process.pid)
-    folder = Path(every[0].cwd()) / "out" / "runs" if every else Path("/nowhere")
-    if not any(folder.glob("*/checkpoints/last-000002*")):
-        return False
-    for one in every:
-        one.kill()
-    return True
-
-
-def _filling(project: Project, filler: Path) -> Callable[[subprocess.Popen[str]], bool]:
-    def fill(process: subprocess.Popen[str]) -> bool:
-        if not _has_checkpoint(project):
-            return False
-        _fill(filler)
-        return True
-
-    return fill
-
-
-def _fill(filler: Path) -> None:
-    """Leaves nothing free."""
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return
-
-
-@contextmanager
-def _small_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    options = f"size={SMALL_DISK_MB}m"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def _status(project: Project) -> str:
-    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    order = ["attributes.start_time DESC"]
-    return str(client.search_runs(experiments, order_by=order, max_results=1)[0].info.status)
+def _named(process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
+    return [one for one in everything_below(process.pid) if one.name().startswith(name)]

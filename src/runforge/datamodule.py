@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from runforge import draws
-from runforge.errors import DataError
+from runforge.errors import DataError, in_one_line
 from runforge.orders import BatchOrder, BatchPlan, Block, FixedOrder
 from runforge.prepared import PreparedSet
 from runforge.ranks import ALONE, Ranks
@@ -56,7 +56,7 @@ class BlockDataset(Dataset[Batch]):
             return self._batch(block)
         except Exception as error:  # noqa: BLE001 - raised again, as one that can be sent
             # One that can't be pickled would let the training wait for ever.
-            raise RuntimeError(f"a batch can't be read: {type(error).__name__}: {error}") from None
+            raise RuntimeError(f"a batch can't be read: {in_one_line(error)}") from None
 
     def _batch(self, block: Block) -> Batch:
         stream = {"seed": self._seed, "pass_number": block.pass_number}

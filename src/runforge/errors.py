@@ -88,5 +88,13 @@ def of_the_machine(error: BaseException) -> str | None:
     return None
 
 
+def in_one_line(error: BaseException) -> str:
+    """Its type and what it says; torch puts the traceback of a loading process before both."""
+    text = str(error).strip()
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        return text.splitlines()[-1]
+    return " ".join(f"{type(error).__name__}: {text}".split())
+
+
 class Refused(Exception):
     """One sample can't be used; the message is the reason, as the quarantine list shows it."""

@@ -20,7 +20,7 @@ import torch
 
 from runforge import ranks, stopping
 from runforge.devices import device_type
-from runforge.errors import RunforgeError, of_the_machine
+from runforge.errors import RunforgeError, in_one_line, of_the_machine
 from runforge.fingerprint import compare_nodes
 from runforge.handover import ATTEMPT, STEP_MODULES, Order, await_job, result_file
 from runforge.heartbeat import heartbeat
@@ -56,10 +56,9 @@ def _attempt(folder: Path, order: Order, attempt: int) -> Result:
         known = of_the_machine(error)
         if known is not None:
             return Result(1, known, final=True)
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
         lost, trace = ranks.is_lost_contact(error), traceback.format_exc()
         final = not (lost or ranks.is_device_fault(error))
-        return Result(1, cause, final=final, lost_contact=lost, trace=trace)
+        return Result(1, in_one_line(error), final=final, lost_contact=lost, trace=trace)
 
 
 def _work(folder: Path, order: Order, attempt: int) -> dict[str, str]:

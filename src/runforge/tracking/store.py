@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
-from runforge.errors import StoreError
+from runforge.errors import RunforgeError, StoreError, of_the_machine
 from runforge.redaction import redact
 from runforge.tracking.away import bound_requests
 from runforge.tracking.drivers import close_dead_runs
@@ -228,10 +228,16 @@ def _require_answer(uri: str) -> None:
 def errors_of_store(
     uri: str, what: str = "the store can't be opened", mend: str = _UPGRADE
 ) -> Iterator[None]:
-    """Turns what MLflow and the database say into one line without credentials."""
+    """Turns what MLflow and the database say into one line without credentials.
+
+    Raises `StoreError`, or `RunforgeError` where it is the machine's, as with a full disk.
+    """
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        known = of_the_machine(error)
+        if known is not None:
+            raise RunforgeError(f"{redact(uri)}: {known}") from error
         said = redact(str(error).strip()).splitlines() or [type(error).__name__]
         raise StoreError(f"{what}: {said[0]}", where=redact(uri), mend=mend) from error
 
@@ -239,9 +245,12 @@ def errors_of_store(
 def _hush() -> None:
     """MLflow would tell of each table it makes, draw a bar for each download, and print addresses.
 
-    Standard output is for results: a run's address after its end would stand among them.
+    Standard output is for results: a run's address after its end would stand among them. And it
+    prints the traceback of each error of the database that it raises too, so with a full disk one
+    every half second.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+    for name in ("alembic", "mlflow.system_metrics"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
