@@ -109,6 +109,7 @@ def test_preparing_data_that_change_makes_nothing(tmp_path: Path) -> None:
             _Writing(splits={}),
             Image(**{k: v for k, v in IMAGE.items() if k != "_target_"}),
             modality_node=IMAGE,
+            source_node={},
             root=tmp_path / "data",
             folder=tmp_path / "prepared",
             settings=PackingSettings("class", "y", 0.2, 0.2, "s", 0.0, False),

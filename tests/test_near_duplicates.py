@@ -61,6 +61,7 @@ def prepared(root: Path, folder: Path, side: int) -> Schema:
         ImageFolder(splits={"train": "train", "test": "test"}),
         Image(height=side, width=side, mode="RGB", max_pixels=10**6, background=255),
         modality_node={},
+        source_node={},
         root=root,
         folder=folder,
         settings=SETTINGS,

@@ -88,6 +88,7 @@ def packed(
         source or ImageFolder(splits=GIVEN),
         modality or image(),
         modality_node=NODE,
+        source_node={},
         root=root,
         folder=folder,
         settings=settings,
@@ -330,7 +331,12 @@ def test_progress_is_told_on_stderr_only_and_only_when_asked(
     packed(root, tmp_path / "out")
     assert capfd.readouterr() == ("", "")
     source = ImageFolder(splits=GIVEN)
-    keys: dict[str, Any] = {"modality_node": NODE, "root": root, "folder": tmp_path / "out"}
+    keys: dict[str, Any] = {
+        "modality_node": NODE,
+        "source_node": {},
+        "root": root,
+        "folder": tmp_path / "out",
+    }
     pack(source, image(), **keys, settings=SETTINGS, workers=1)
     out, err = capfd.readouterr()
     assert out == "" and "80/80" in err and "samples/s" in err

@@ -15,6 +15,34 @@ Overrides are Hydra's: a choice from a group of conf/ (network=mlp), or a value
 trial of a sweep: runforge train -m network=cnn,mlp optimizer.learning_rate=0.001,0.01
 """
 
+PREDICT_HELP = """\
+What a model says of raw files: probabilities for each class, or the value.
+
+Pictures: files, folders (all files in them, in natural order), or - for a list of paths on standard
+input, one a line. Tables: CSV or Parquet files with or without the target, folders of them, or -
+for CSV on standard input. The preprocessing comes with the model. What can't be used is listed in
+OUTPUT.quarantine.csv with the reason (without --output: on standard error). Exit code 0 where
+something was predicted, 2 where nothing could be.
+"""
+
+EXPORT_HELP = """\
+A model as one file for other programs: packed samples in, probabilities or values out, any batch
+size. What goes in and comes out is told in PATH.json and in the file itself.
+
+Before it is handed on, its outputs are held against the trained model's on real samples: of
+--samples, else of the prepared set in out/ that the model was trained on, else made from the
+schema; which ones, standard error tells. Where they differ nothing is written: exit code 3.
+"""
+
+SERVE_HELP = """\
+A model over HTTP: POST /predict with a picture (image/*) or JSON ({"images": [base64, …]} or
+{"rows": [{column: cell}, …]}); GET /health, /ready, /model, /docs, /openapi.json. Requests that
+wait at the same time are predicted together. There is no password: see docs/security.md before it
+is reached from other machines.
+"""
+
+REF_HELP = "a run (id, beginning of one, name, latest, best), models:/NAME@ALIAS or a folder"
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line; each command names the module under `runforge` that runs it."""
@@ -26,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_sample(commands)
     _add_sync(commands)
+    _add_predict(commands)
+    _add_export(commands)
+    _add_serve(commands)
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
     stage.add_argument("stage", choices=("compose", "prepare", "train", "evaluate"))
     stage.set_defaults(module=None)
@@ -53,6 +84,83 @@ def _add_sample(commands: Commands) -> None:
         "folder", metavar="FOLDER", nargs="?", help="default: the root in conf/data/NAME.yaml"
     )
     sample.set_defaults(module="commands.sample")
+
+
+def _add_predict(commands: Commands) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="what a model says of raw files",
+        description=PREDICT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
+    predict.add_argument("--output", metavar="FILE", help="default: standard output")
+    predict.add_argument(
+        "--format",
+        choices=("csv", "jsonl", "parquet"),
+        help="default: by the name of --output, else csv",
+    )
+    predict.add_argument(
+        "--batch-size", type=_positive, default=128, metavar="N", help="samples at once (128)"
+    )
+    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    predict.add_argument("inputs", nargs="+", metavar="FILE|FOLDER|-")
+    predict.set_defaults(module="commands.predict")
+
+
+def _add_export(commands: Commands) -> None:
+    export = commands.add_parser(
+        "export",
+        help="a model as ONNX or pt2, checked against the trained one",
+        description=EXPORT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
+    export.add_argument("--format", required=True, choices=("onnx", "pt2"))
+    export.add_argument("--output", metavar="PATH", help="default: model.onnx or model.pt2")
+    export.add_argument(
+        "--samples",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="raw samples to hold it against; default: the prepared set that it was trained on",
+    )
+    export.set_defaults(module="commands.export")
+
+
+def _add_serve(commands: Commands) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="a model over HTTP",
+        description=SERVE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
+    serve.add_argument("--host", default="127.0.0.1", help="127.0.0.1: this machine alone")
+    serve.add_argument("--port", type=int, default=8000, help="8000; 0: any that is free")
+    serve.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that requests may call it by, beside localhost; several times for several",
+    )
+    serve.add_argument("--max-body-mb", type=_positive, default=16, metavar="MIB", help="16")
+    serve.add_argument(
+        "--max-pixels", type=_positive, metavar="N", help="of a picture; default: as in training"
+    )
+    serve.add_argument(
+        "--max-waiting", type=_positive, default=64, metavar="N", help="requests at once (64)"
+    )
+    serve.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    serve.set_defaults(module="commands.serve")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
 
 
 def _add_sync(commands: Commands) -> None:

@@ -89,6 +89,8 @@ def read(folder: Path) -> Bundle:
 def _check_nodes(bundle: Bundle, path: Path) -> None:
     """Each node at its place is one that a configuration could hold there."""
     own = {"network": bundle.network, "task": bundle.task, "modality": bundle.modality}
+    if bundle.schema.source:
+        own["source"] = bundle.schema.source
     outer = [((name,), node) for name, node in own.items()]
     inner = [(keys, node) for keys, node in nodes(own) if len(keys) > 1]
     for keys, node in (*outer, *inner):

@@ -24,6 +24,14 @@ def device(machine: MachineSettings) -> torch.device:
     return torch.device("cuda", ranks.here().local_rank)
 
 
+def named_device(name: str) -> torch.device:
+    """The device of one process by its name on the command line: `auto`, `cpu` or `cuda`."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ConfigError("there is no GPU", where="--device cuda", mend="take --device cpu")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
 def device_count(machine: MachineSettings) -> int:
     """The devices of this machine that take part: every GPU, or one CPU, for `auto`.
 

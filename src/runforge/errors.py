@@ -5,6 +5,7 @@
     │   ├── ConfigError         a key, a value or a choice in the configuration
     │   ├── DataError           a file, a folder, a row or a label
     │   └── StoreError          the MLflow store or its server
+    ├── GateRefused          3  everything worked, and what came of it is not good enough
     └── TrainingError        1  training ended without a usable model (a loss of nan, …)
     Interrupted              130 or 143: a signal ended it
 
@@ -46,6 +47,12 @@ class DataError(UserError):
 
 class StoreError(UserError):
     """The MLflow store: not reachable, not readable, or without what was asked for."""
+
+
+class GateRefused(RunforgeError):
+    """A gate did not hold: nothing was handed on."""
+
+    exit_code = 3
 
 
 class TrainingError(RunforgeError):

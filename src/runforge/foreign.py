@@ -44,6 +44,11 @@ def read_json(path: Path) -> Any:
         content = file.read(JSON_LIMIT_BYTES + 1)
     if len(content) > JSON_LIMIT_BYTES:
         raise ValueError(f"it is larger than {JSON_LIMIT_BYTES >> 20} MiB")
+    return parse_json(content)
+
+
+def parse_json(content: bytes) -> Any:
+    """A JSON text's values; raises ValueError where it is none, ambiguous or too deep."""
     try:
         return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_number)
     except RecursionError:

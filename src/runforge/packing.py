@@ -75,6 +75,7 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     modality: Modality,
     *,
     modality_node: Mapping[str, Any],
+    source_node: Mapping[str, Any],
     root: Path,
     folder: Path,
     settings: PackingSettings,
@@ -93,7 +94,7 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
         layout = modality.layout(readable(samples))
         reader = Reader(modality, layout, settings.label_problem, workers)
         packing = _Packing(root, temporary, settings, samples)
-        return packing.run(reader, dict(modality_node), progress)
+        return packing.run(reader, dict(modality_node), dict(source_node), progress)
 
 
 def _listed(source: Source, root: Path) -> Sequence[Sample]:
@@ -127,7 +128,13 @@ class _Packing:
     settings: PackingSettings
     samples: Sequence[Sample]
 
-    def run(self, reader: Reader, modality_node: dict[str, Any], progress: bool) -> Schema:
+    def run(
+        self,
+        reader: Reader,
+        modality_node: dict[str, Any],
+        source_node: dict[str, Any],
+        progress: bool,
+    ) -> Schema:
         listing = self._decode(reader, progress)
         quality.check_refused(self.samples, listing.reasons, self.settings.max_refused)
         used = self._used(listing)
@@ -157,7 +164,8 @@ class _Packing:
                 used, targets.tolist(), classes, self._noticed(reader, listing, used)
             ),
         )
-        schema = replace(schema, fingerprint=_fingerprint(schema, entries, listing, targets))
+        fingerprint = _fingerprint(schema, entries, listing, targets)
+        schema = replace(schema, source=source_node, fingerprint=fingerprint)
         schema.write(self.folder / prepared.SCHEMA)
         write_checksums(self.folder, prepared.FILES)
         return schema
@@ -251,7 +259,8 @@ def _fingerprint(
 ) -> str:
     """Over what the set holds, never over where it lies."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps(schema.to_dict(), sort_keys=True).encode())
+    held = {name: value for name, value in schema.to_dict().items() if name != "source"}
+    digest.update(json.dumps(held, sort_keys=True).encode())
     for entry in entries:
         digest.update(json.dumps(list(astuple(entry))).encode())
     digest.update(listing.digest.encode())

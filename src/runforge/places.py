@@ -30,6 +30,11 @@ def run_folder(project: Path, run_id: str) -> Path:
     return runs(project) / run_id
 
 
+def models(project: Path) -> Path:
+    """Bundles of runs that were fetched to be used."""
+    return project / "out" / "models"
+
+
 def sets(project: Path) -> Path:
     """Prepared sets of `runforge train`, shared by all runs of the same data."""
     return project / "out" / "sets"

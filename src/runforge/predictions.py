@@ -68,7 +68,7 @@ class Predictions:
         finite = self.finite
         if not self.classes:
             return np.where(finite, self.values[:, 0].astype(np.float64), np.nan)
-        most = np.where(finite[:, None], self.values, 0.0).argmax(axis=1)
+        most = most_probable(np.where(finite[:, None], self.values, 0.0))
         return np.where(finite, most, NO_CLASS).astype(np.int64)
 
     def only_finite(self) -> Predictions | None:
@@ -128,6 +128,12 @@ class Predictions:
             raise DataError(text, where=str(path), mend=_MEND) from error
         except DataError as error:
             raise DataError(error.what, where=str(path), mend=_MEND) from None
+
+
+def most_probable(values: np.ndarray) -> np.ndarray:
+    """int64 [B]: the class of the largest probability of [B, C], the first one of equals."""
+    most: np.ndarray = values.argmax(axis=1)
+    return most
 
 
 def _problem(predictions: Predictions) -> str | None:

@@ -36,12 +36,13 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
     """
     clear_what_was_left(folder)
     data, threads = settings.data, settings.machine.threads or os.cpu_count() or 1
-    modality_node = plain(data.modality)
+    source_node, modality_node = plain(data.source), plain(data.modality)
     check_data(project, data_root(project, data), threads)
     schema = pack(
-        targets.build(plain(data.source)),
+        targets.build(source_node),
         targets.build(modality_node),
         modality_node=modality_node,
+        source_node=source_node,
         root=data_root(project, data),
         folder=folder,
         settings=packing_settings(data),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -59,26 +59,40 @@ class Reader:
     layout: Mapping[str, Any]
     label_problem: Callable[[str], str | None]
     workers: int
+    remarked: bool = True
+    """Whether remarks are taken, which costs a second look at each sample."""
 
-    def read(self, samples: Sequence[Sample], *, progress: bool) -> Iterator[Decoded]:
+    def read(
+        self, samples: Sequence[Sample], *, progress: bool, title: str = "prepare"
+    ) -> Iterator[Decoded]:
         """What became of each sample, in their order, whatever thread was first."""
+        for _, decoded in self.stream(samples, len(samples), progress=progress, title=title):
+            yield decoded
+
+    def stream(
+        self, samples: Iterable[Sample], total: int | None, *, progress: bool, title: str
+    ) -> Iterator[tuple[Sample, Decoded]]:
+        """Each sample with what became of it, in their order; they are listed as they are needed.
+
+        `total` is for the bar; None: not known.
+        """
         with warnings.catch_warnings(), _bar(progress) as bar:
             # Set once, outside the threads, which share it: a file that can't be decoded is told
             # as refused; Pillow's remarks on odd metadata concern nobody.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            task = bar.add_task("prepare", total=len(samples))
-            for chunk in self._chunks(samples):
+            task = bar.add_task(title, total=total)
+            for chunk in self._chunks(iter(samples)):
                 yield from chunk
                 bar.advance(task, len(chunk))
 
-    def _chunks(self, samples: Sequence[Sample]) -> Iterator[list[Decoded]]:
-        starts = iter(range(0, len(samples), CHUNK_SAMPLES))
+    def _chunks(self, samples: Iterator[Sample]) -> Iterator[list[tuple[Sample, Decoded]]]:
         with ThreadPoolExecutor(self.workers) as pool:
-            waiting: deque[Future[list[Decoded]]] = deque()
+            waiting: deque[Future[list[tuple[Sample, Decoded]]]] = deque()
 
             def submit(count: int) -> None:
-                for start in islice(starts, count):
-                    waiting.append(pool.submit(self._all, samples[start : start + CHUNK_SAMPLES]))
+                for _ in range(count):
+                    if chunk := list(islice(samples, CHUNK_SAMPLES)):
+                        waiting.append(pool.submit(self._all, chunk))
 
             submit(4 * self.workers)
             try:
@@ -88,8 +102,8 @@ class Reader:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _all(self, samples: Sequence[Sample]) -> list[Decoded]:
-        return [self._one(sample) for sample in samples]
+    def _all(self, samples: Sequence[Sample]) -> list[tuple[Sample, Decoded]]:
+        return [(sample, self._one(sample)) for sample in samples]
 
     def _one(self, sample: Sample) -> Decoded:
         content: str | None = None
@@ -100,7 +114,7 @@ class Reader:
             if problem is not None:
                 raise Refused(problem)
             row = self.modality.decode(raw, self.layout)
-            return Decoded(content, row, None, self.modality.remarks(raw))
+            return Decoded(content, row, None, self.modality.remarks(raw) if self.remarked else ())
         except Refused as refused:
             return Decoded(content, None, str(refused))
 

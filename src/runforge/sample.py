@@ -47,11 +47,28 @@ class Shown:
 
 
 class Source(Protocol):
-    """How raw data lies on disk."""
+    """How raw data lies on disk; one of tables also reads more of them, see `TableReader`."""
 
     def samples(self, root: Path) -> Sequence[Sample]:
         """Every sample, in a fixed order; `DataError` where the whole can't be used."""
         ...
+
+
+class TableReader(Protocol):
+    """What a source of tables promises beside: other files are read as its own was."""
+
+    def unlabelled(self, path: Path, columns: Sequence[str]) -> Rows:
+        """The rows of a file, of the given columns alone; `DataError` where one is not there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Samples that are listed as they are needed."""
+
+    samples: Iterable[Sample]
+    count: int | None
+    """None: not known before they are listed."""
 
 
 class Modality(Protocol):
@@ -86,6 +103,10 @@ class Modality(Protocol):
 
     def normalise(self, inputs: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
         """What `to_float` gave, as inputs of the network [B, *input_shape]."""
+        ...
+
+    def columns(self, layout: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The columns that a row of a table must have; None where a raw sample is a file."""
         ...
 
     def show(self, row: np.ndarray, layout: Mapping[str, Any]) -> Shown:

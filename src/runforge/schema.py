@@ -47,6 +47,9 @@ class Schema:
     """Samples by split and class, `{"train": {"cat": 3}}`; the class is "" for a value."""
     quality: dict[str, Any] = field(default_factory=dict)
     """What preparing noticed: counts of refused, duplicated, conflicting and leaking samples."""
+    source: dict[str, Any] = field(default_factory=dict)
+    """The configuration node of the source: how more raw data are read (separator, what stands for
+    a missing cell). No part of the fingerprint: the same data may be read in several ways."""
     fingerprint: str = ""
     """Hash of the manifest, the arrays and the rest of this schema: equal means the same data."""
     format: int = FORMAT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """What makes a spreadsheet take a cell for a formula and run it."""
@@ -13,10 +14,21 @@ FORMULA_BEGINNINGS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """The same bytes for the same rows; texts are made inert, numbers stay as they are."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([inert(name) for name in columns])
+        sheet = Sheet(file)
+        sheet.write(columns)
         for row in rows:
-            writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in row])
+            sheet.write(row)
+
+
+class Sheet:
+    """Rows of cells into an open file, one by one."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+
+    def write(self, row: Sequence[object]) -> None:
+        """One row; texts are made inert, numbers stay as they are."""
+        self._writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in row])
 
 
 def inert(cell: str) -> str:

@@ -121,6 +121,9 @@ class Image:
         mean, std = (statistics[name].view(1, -1, 1, 1) for name in ("mean", "std"))
         return (inputs - mean) / std
 
+    def columns(self, layout: Mapping[str, Any]) -> None:
+        """None: a picture is a file."""
+
     def show(self, row: np.ndarray, layout: Mapping[str, Any]) -> Shown:
         """The packed picture itself, grey as three equal channels."""
         return Shown(picture=np.repeat(row, 3 // self.channels, axis=2), lines=())

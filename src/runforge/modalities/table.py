@@ -114,6 +114,10 @@ class Table:
         equal = (cells == of["code"]).float()
         return numbers * of["number"] + missing.float() * of["indicator"] + equal * of["category"]
 
+    def columns(self, layout: Mapping[str, Any]) -> tuple[str, ...]:
+        """Numbers, then categories."""
+        return tuple(_names(layout))
+
     def show(self, row: np.ndarray, layout: Mapping[str, Any]) -> Shown:
         """A line `name: value` for each column."""
         count = len(layout["numbers"])

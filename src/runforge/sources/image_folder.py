@@ -6,32 +6,14 @@ splits are taken as given. Files of any kind are listed: whether one can be used
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
 
-from runforge.errors import ConfigError, DataError, Refused
-from runforge.ordering import look_alikes, natural_key
+from runforge.errors import ConfigError, DataError
+from runforge.files import Found, entries, link_problem, text, walk
+from runforge.ordering import look_alikes
 from runforge.sample import SPLITS, Sample
-
-JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-"""What operating systems leave behind; names that start with a dot are junk too."""
-
-DEEPEST = 100
-"""Folders in one another; far more than anybody lays out, far fewer than Python can descend."""
-
-LARGEST_BYTES = 256 * 2**20
-"""Of one file: it is read as a whole, by several threads at once. 50 million pixels fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    path: Path
-    refused: str | None
 
 
 class ImageFolder:
@@ -93,15 +75,15 @@ class _Listing:
         return found + list(_strays(self.root, self.folder, self.split))
 
     def _check_link(self) -> None:
-        reason = _link_problem(self.folder, (self.root.resolve(),)) if self.split else None
+        reason = link_problem(self.folder, (self.root.resolve(),)) if self.split else None
         if reason is not None:
             mend = "put the folder itself there"
             raise DataError(f"it is {reason}", where=str(self.folder), mend=mend)
 
     def _of_class(self, folder: Path) -> list[Sample]:
         found = [
-            _sample(self.root, item, _text(folder.name), self.split)
-            for item in _walk(folder, (self.root.resolve(), self.folder.resolve()))
+            _sample(self.root, item, text(folder.name), self.split)
+            for item in walk(folder, (self.root.resolve(), self.folder.resolve()))
         ]
         if not found:
             raise DataError(
@@ -119,84 +101,18 @@ def _folders(root: Path) -> list[Path]:
         )
     if not root.is_dir():
         raise DataError("is no folder", where=str(root), mend="set data.root to a folder")
-    return [path for path in _entries(root) if path.is_dir()]
-
-
-def _entries(folder: Path) -> list[Path]:
-    kept = (path for path in folder.iterdir() if not _is_junk(path.name))
-    return sorted(kept, key=lambda path: natural_key(path.name))
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in JUNK
-
-
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[_Found]:
-    """Every file under `folder`; `above` are the resolved folders on the way, the root first."""
-    reason = _link_problem(folder, above)
-    if reason is not None:
-        yield _Found(folder, reason)
-        return
-    if len(above) > DEEPEST:
-        yield _Found(folder, f"it lies in more than {DEEPEST} folders")
-        return
-    inside = (*above, folder.resolve())
-    for path in _entries(folder):
-        if path.is_dir():
-            yield from _walk(path, inside)
-        else:
-            yield _Found(path, _link_problem(path, inside))
-
-
-def _link_problem(path: Path, above: tuple[Path, ...]) -> str | None:
-    if not path.is_symlink():
-        return None
-    target = Path(os.path.realpath(path))
-    if not target.is_relative_to(above[0]):
-        return "a link that leaves the data folder"
-    if not target.exists():
-        return "a link to nothing"
-    if target in above:
-        return "a link that leads back to its own folder"
-    # Folders that link to folders that link again can stand for billions of files.
-    behind = any(inner not in (outer, outer / inner.name) for outer, inner in pairwise(above))
-    return "a link behind a link" if behind and target.is_dir() else None
+    return [path for path in entries(root) if path.is_dir()]
 
 
 def _strays(root: Path, folder: Path, split: str | None) -> Iterator[Sample]:
     """Files that lie beside the class folders: no class, so they go to quarantine."""
-    for path in _entries(folder):
+    for path in entries(folder):
         if not path.is_dir():
-            yield _sample(root, _Found(path, "it lies in no class folder"), "", split)
+            yield _sample(root, Found(path, "it lies in no class folder"), "", split)
 
 
-def _sample(root: Path, found: _Found, label: str, split: str | None) -> Sample:
-    where = _text(found.path.relative_to(root).as_posix())
-    if found.refused is not None:
-        return Sample(where, label, split, partial(_refuse, found.refused))
-    return Sample(where, label, split, partial(_read, found.path))
-
-
-def _text(name: str) -> str:
-    """A file name as text that can be stored, where its bytes are no UTF-8 too."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _refuse(reason: str) -> NoReturn:
-    raise Refused(reason)
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise Refused("it is no regular file")
-    try:
-        size_bytes = path.stat().st_size
-        if size_bytes > LARGEST_BYTES:
-            limit = f"more than {LARGEST_BYTES} of one file"
-            raise Refused(f"it has {size_bytes} bytes, {limit}")
-        return path.read_bytes()
-    except OSError as error:
-        raise Refused(f"it can't be read: {error.strerror or error}") from error
+def _sample(root: Path, found: Found, label: str, split: str | None) -> Sample:
+    return Sample(text(found.path.relative_to(root).as_posix()), label, split, found.read)
 
 
 def _check_classes(folder: Path, names: list[str]) -> None:

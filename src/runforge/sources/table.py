@@ -11,14 +11,14 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import polars
 
 from runforge.errors import ConfigError, DataError
 from runforge.parquet import read_parquet, row_count
-from runforge.sample import SPLITS, Raw, Sample
+from runforge.sample import SPLITS, Raw, Rows, Sample
 
 LARGEST_BYTES = 2**30
 MOST_ROWS = 20_000_000
@@ -64,8 +64,8 @@ class Table:
     def samples(self, root: Path) -> Sequence[Sample]:
         """Lists every row; raises `DataError` where the file or a row has no table's form."""
         path = self._path(root)
-        frame = _parquet(path) if path.suffix == ".parquet" else self._csv(path)
-        self._check_columns(path, frame.columns)
+        wanted = [self.target, *([self.split_column] if self.split_column else []), *self.ignore]
+        frame = self._frame(path, wanted)
         if frame.is_empty():
             raise DataError("has no rows", where=str(path), mend="add data")
         labels = [self._cell(cell) or "" for cell in frame[self.target]]
@@ -82,6 +82,25 @@ class Table:
             for i, (label, split) in enumerate(zip(labels, splits, strict=True))
         ]
 
+    def unlabelled(self, path: Path, columns: Sequence[str]) -> Rows:
+        """The rows of any file that is written as this one, with the target or without.
+
+        Cells are those of `columns` alone. Raises `DataError` where one of them is not there.
+        """
+        frame = self._frame(path, columns)
+        inputs = _Inputs(frame.select(columns), self.missing)
+        rows = (
+            Sample(f"{path.name}#{i + 1}", "", None, partial(inputs.row, i))
+            for i in range(len(frame))
+        )
+        return Rows(rows, len(frame))
+
+    def _frame(self, path: Path, wanted: Sequence[str]) -> polars.DataFrame:
+        """The whole file, every cell as text; it has the `wanted` columns."""
+        frame = _parquet(path) if path.suffix == ".parquet" else self._csv(path, wanted)
+        self._check_columns(path, frame.columns, wanted)
+        return frame
+
     def _path(self, root: Path) -> Path:
         path = root / self.file
         if not path.is_file():
@@ -95,17 +114,26 @@ class Table:
             )
         return path
 
-    def _csv(self, path: Path) -> polars.DataFrame:
+    def _csv(self, path: Path, wanted: Sequence[str]) -> polars.DataFrame:
         rows = self._rows(path)
-        header = self.columns if self.columns is not None else next(rows, _Row(0, [])).cells
+        first = next(rows, _Row(0, []))
+        header = first.cells if self.columns is None else self._columns(first, wanted)
         if not header:
             raise DataError("is empty", where=str(path), mend="it must have a header and rows")
+        rows = rows if self.columns is None else chain([first] if first.cells else [], rows)
         _check_header(path, header, self.ignore)
-        self._check_columns(path, header)
+        self._check_columns(path, header, wanted)
         schema = dict.fromkeys(header, polars.String)
         batches = _batches(_checked(path, rows, len(header)))
         frames = [polars.DataFrame(batch, schema=schema, orient="row") for batch in batches]
         return polars.concat([polars.DataFrame(schema=schema), *frames])
+
+    def _columns(self, first: _Row, wanted: Sequence[str]) -> list[str]:
+        """The names of a file without a header, which may lack the target where it need not be."""
+        names = list(self.columns or ())
+        without = [name for name in names if name != self.target]
+        shorter = len(first.cells) == len(without) and self.target not in wanted
+        return without if shorter else names
 
     def _rows(self, path: Path) -> Iterator[_Row]:
         lines = io.StringIO(_text(path), newline="")
@@ -124,8 +152,7 @@ class Table:
     def _cell(self, cell: str | None) -> str | None:
         return None if cell in self.missing else cell
 
-    def _check_columns(self, path: Path, names: list[str]) -> None:
-        wanted = [self.target, *([self.split_column] if self.split_column else []), *self.ignore]
+    def _check_columns(self, path: Path, names: list[str], wanted: Sequence[str]) -> None:
         for name in wanted:
             if name not in names:
                 raise DataError(

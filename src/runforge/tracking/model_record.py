@@ -17,6 +17,7 @@ import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from runforge.agreement import by_torch, first_difference
 from runforge.atomic import new_folder
 from runforge.errors import RunforgeError
 
@@ -66,7 +67,7 @@ def _save(
 
 def _signature(module: torch.nn.Module, example: np.ndarray) -> ModelSignature:
     """The batch axis is -1, which is what makes it a free axis of the traced graph."""
-    outputs = _predict(module, example)
+    outputs = by_torch(module)(example)
     return ModelSignature(
         inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(outputs.dtype, (-1, *outputs.shape[1:]))]),
@@ -78,18 +79,12 @@ def _check_trace(folder: Path, module: torch.nn.Module, example: np.ndarray) -> 
     traced = torch.export.load(str(folder / "data" / "model.pt2")).module()
     others = np.concatenate([example, example[:1]])
     try:
-        found = _predict(traced, others)
+        difference = first_difference(by_torch(module), by_torch(traced), [others])
     except (RuntimeError, AssertionError) as error:
         said = str(error).strip().splitlines()[0]
         raise RunforgeError(f"the model can't be recorded for every batch size: {said}") from error
-    if not np.allclose(found, _predict(module, others), rtol=1e-4, atol=1e-5, equal_nan=True):
+    if difference is not None:
         raise RunforgeError("the model can't be recorded: its traced form predicts otherwise")
-
-
-def _predict(module: torch.nn.Module, batch: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-        outputs: torch.Tensor = module(torch.from_numpy(batch))
-    return outputs.numpy()
 
 
 def _pinned(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,102 @@
+"""What a user gives to a model: files, folders, tables and standard input, as samples.
+
+They are listed as they are needed: a folder of a million pictures takes the memory of its names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from runforge import targets
+from runforge.errors import DataError
+from runforge.files import Found, text, walk
+from runforge.sample import Modality, Rows, Sample, TableReader
+from runforge.schema import Schema
+
+STDIN = "-"
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
+
+STDIN_LIMIT_BYTES = 2**30 + 1
+"""One more than a table may have, so that a longer one is refused and not cut."""
+
+_PLAIN = {
+    "_target_": "runforge.sources.table.Table",
+    **{"file": "", "target": "", "split_column": None, "missing_values": [""], "ignore": []},
+    **{"columns": None, "separator": ",", "quote": '"'},
+}
+"""How a table is read for a model whose schema does not say."""
+
+
+def check_paths(paths: Sequence[str]) -> None:
+    """Raises `DataError` for a path that is not there, before anything heavy is done."""
+    for path in paths:
+        if path != STDIN and not Path(path).exists():
+            raise DataError("there is no such file or folder", where=path, mend="check the path")
+    if list(paths).count(STDIN) > 1:
+        raise DataError("standard input is named twice", where=STDIN, mend="name it once")
+
+
+def samples(schema: Schema, modality: Modality, paths: Sequence[str]) -> Rows:
+    """The samples that a model of this schema is given, in the order of the paths.
+
+    Pictures: a file, every file in a folder (natural order, system files skipped, links that leave
+    it refused), or a list of paths, one a line, on standard input. Tables: a CSV or Parquet file,
+    every one in a folder, or CSV on standard input.
+    """
+    columns = modality.columns(schema.layout)
+    if columns is None:
+        return Rows(chain.from_iterable(_files(path) for path in paths), None)
+    source: TableReader = targets.build(schema.source or _PLAIN)
+    tables = [table for path in paths for table in _tables(path)]
+    if len(tables) == 1:
+        return _rows(source, columns, tables[0])
+    # One table at a time: each is held whole.
+    every = (_rows(source, columns, table).samples for table in tables)
+    return Rows(chain.from_iterable(every), None)
+
+
+def _files(path: str) -> Iterator[Sample]:
+    for found in _listed(path):
+        yield Sample(text(str(found.path)), "", None, found.read)
+
+
+def _listed(path: str) -> Iterable[Found]:
+    if path == STDIN:
+        names = (line.rstrip("\r\n") for line in sys.stdin)
+        return (Found(Path(name)) for name in names if name)
+    folder = Path(path)
+    return walk(folder, (folder.resolve(),)) if folder.is_dir() else (Found(folder),)
+
+
+def _tables(path: str) -> list[str]:
+    if path == STDIN or not Path(path).is_dir():
+        return [path]
+    found = [str(f.path) for f in _listed(path) if f.path.suffix.lower() in TABLES]
+    if not found:
+        mend = f"name a file that ends in {', '.join(TABLES)}"
+        raise DataError("there is no table in it", where=path, mend=mend)
+    return found
+
+
+def _rows(source: TableReader, columns: Sequence[str], path: str) -> Rows:
+    """A table's rows; `where` begins with the path as it was given."""
+    if path != STDIN:
+        return _named(source.unlabelled(Path(path), columns), path)
+    # A table is checked as a whole before its first row is used, so it is put on disk first.
+    with TemporaryDirectory() as folder:
+        copy = Path(folder, "standard input")
+        copy.write_bytes(sys.stdin.buffer.read(STDIN_LIMIT_BYTES))
+        return _named(source.unlabelled(copy, columns), STDIN)
+
+
+def _named(rows: Rows, path: str) -> Rows:
+    shown = text(path)
+    named = (
+        Sample(f"{shown}#{number}", "", None, sample.read)
+        for number, sample in enumerate(rows.samples, start=1)
+    )
+    return Rows(named, rows.count)
