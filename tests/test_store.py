@@ -14,8 +14,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from runforge.errors import RunforgeError, StoreError
+from runforge.places import outermost_project
 from runforge.tracking.run import Run
-from runforge.tracking.store import errors_of_store, open_store, outermost_project, store_uri
+from runforge.tracking.store import errors_of_store, open_store, store_uri
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,8 @@ PRIMARY_METRIC = "runforge.primary_metric"
 """The tag that names a run's main metric and which way is better: `test/accuracy:max`."""
 KIND = "runforge.kind"
 """The tag that is `sweep` for the parent run of a sweep, which has no model of its own."""
+REPRODUCES = "runforge.reproduces"
+"""The tag of a run that was made to check another: the id of that other."""
 
 _SAFE_IDENTIFIER = re.compile(r"\w[\w-]{0,63}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{6,32}")
@@ -143,7 +145,8 @@ def _search(
 
 
 def _with_model(runs: Sequence[RunInfo]) -> list[RunInfo]:
-    return [run for run in runs if run.tags.get(KIND) != "sweep"]
+    """Those that `latest` and `best` may mean: `reproduce` makes a copy, not a newer run."""
+    return [run for run in runs if run.tags.get(KIND) != "sweep" and REPRODUCES not in run.tags]
 
 
 def _info(run: mlflow.entities.Run) -> RunInfo:
