@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy() -> None:
     "module",
     [
         *("stages.prepare", "stages.train", "stages.evaluate", "commands.train", "commands.sample"),
-        *("driver", "launch", "one_run", "sweep"),
+        *("driver", "launch", "one_run", "sweep", "commands.reproduce", "reproduction.again"),
     ],
 )
 def test_what_does_not_train_imports_no_torch(module: str) -> None:

@@ -86,7 +86,7 @@ def metrics(was: Values, now: Values) -> Check:
     if not odd:
         return Check(name, "identical", f"{len(keys)} values")
     step, metric = odd[0]
-    first = f"step {step}, {metric}" if step != math.inf else f"evaluation, {metric}"
+    first = f"evaluation, {metric}" if step == math.inf else f"step {int(step)}, {metric}"
     lost = [key for key in odd if _at(was, key) is None or _at(now, key) is None]
     pairs = [(_at(was, key), _at(now, key)) for key in odd if key not in lost]
     largest = max((_distance(a, b) for a, b in pairs), default=None)
