@@ -43,6 +43,7 @@ def test_every_way_lets_what_is_good_pass(tmp_path: Path, way: hostile.Way) -> N
         "nested": CROSS_ENTROPY,
         "by_task": CROSS_ENTROPY,
         "by_modality": IMAGE,
+        "by_source": {"_target_": "runforge.sources.image_folder.ImageFolder", "splits": {}},
     }.get(way.__name__, CNN)
     line = refusal(lambda: _built(way, trap, node))
     assert line is None or "no weights of that run fit" in line, line

@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
         ),
         TableModality(numbers=None, categories=None),
         modality_node={"_target_": "x"},
+        source_node={},
         root=tmp_path,
         folder=tmp_path / "prepared",
         settings=PackingSettings("class", "y", 0.2, 0.2, "s", 0.0, False),

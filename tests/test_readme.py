@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from runforge import config
+from runforge import arguments, config
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "README.md").read_text()
@@ -19,6 +19,7 @@ COMMANDS = [
 ]
 TRAININGS = [c for c in COMMANDS if c.startswith("runforge train")]
 EXPERIMENTS = [c for c in COMMANDS if c.startswith("dvc exp run")]
+COMMANDS_OF_OURS = [c for c in COMMANDS if c.startswith("runforge ") and c not in TRAININGS]
 MADE = [c for c in COMMANDS if c.startswith("make ")]
 
 
@@ -43,6 +44,12 @@ def test_experiments_compose(command: str) -> None:
 def test_made_targets_are_there(command: str) -> None:
     target = command.split()[1]
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_OURS)
+def test_commands_parse(command: str) -> None:
+    options = arguments.parser().parse_args(shlex.split(command)[1:])
+    assert options.module or options.stage
 
 
 def test_every_recipe_is_listed() -> None:

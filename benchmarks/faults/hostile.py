@@ -154,6 +154,11 @@ def by_modality(trap: Trap, node: dict[str, Any]) -> object:
     return bundle.initialise_from(torch.nn.Linear(1, 1), trap.folder / "model")
 
 
+def by_source(trap: Trap, node: dict[str, Any]) -> object:
+    """The source of somebody's bundle, which `predict` reads more tables by."""
+    return _load(trap, schema__source=node)
+
+
 def directly(trap: Trap, node: dict[str, Any]) -> object:
     """The building itself, with no check before it."""
     return _build(node)
@@ -161,7 +166,7 @@ def directly(trap: Trap, node: dict[str, Any]) -> object:
 
 WAYS: tuple[Way, ...] = (
     *(by_override, by_file, nested, by_params),
-    *(by_bundle, by_task, by_modality, directly),
+    *(by_bundle, by_task, by_modality, by_source, directly),
 )
 
 

@@ -138,7 +138,7 @@ def _add_serve(commands: Commands) -> None:
     )
     serve.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
     serve.add_argument("--host", default="127.0.0.1", help="127.0.0.1: this machine alone")
-    serve.add_argument("--port", type=int, default=8000, help="8000; 0: any that is free")
+    serve.add_argument("--port", type=_port, default=8000, help="8000; 0: any that is free")
     serve.add_argument(
         "--allowed-host",
         action="append",
@@ -155,6 +155,13 @@ def _add_serve(commands: Commands) -> None:
     )
     serve.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     serve.set_defaults(module="commands.serve")
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**16:  # the system would take its last 16 bits
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..65535")
+    return value
 
 
 def _positive(text: str) -> int:

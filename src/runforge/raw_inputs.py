@@ -40,23 +40,30 @@ def check_paths(paths: Sequence[str]) -> None:
         raise DataError("standard input is named twice", where=STDIN, mend="name it once")
 
 
-def samples(schema: Schema, modality: Modality, paths: Sequence[str]) -> Rows:
+def samples(
+    schema: Schema, modality: Modality, paths: Sequence[str], *, counted: bool = False
+) -> Rows:
     """The samples that a model of this schema is given, in the order of the paths.
 
     Pictures: a file, every file in a folder (natural order, system files skipped, links that leave
     it refused), or a list of paths, one a line, on standard input. Tables: a CSV or Parquet file,
-    every one in a folder, or CSV on standard input.
+    every one in a folder, or CSV on standard input. `counted`: files are counted first, for a bar.
     """
     columns = modality.columns(schema.layout)
     if columns is None:
-        return Rows(chain.from_iterable(_files(path) for path in paths), None)
+        every = chain.from_iterable(_files(path) for path in paths)
+        known = counted and STDIN not in paths
+        return Rows(every, sum(1 for p in paths for _ in _listed(p)) if known else None)
     source: TableReader = targets.build(schema.source or _PLAIN)
+    if not hasattr(source, "unlabelled"):
+        what = f"the model's source, {type(source).__name__}, reads no tables but its own"
+        raise DataError(what, where="schema.source", mend="give its class the method `unlabelled`")
     tables = [table for path in paths for table in _tables(path)]
     if len(tables) == 1:
         return _rows(source, columns, tables[0])
     # One table at a time: each is held whole.
-    every = (_rows(source, columns, table).samples for table in tables)
-    return Rows(chain.from_iterable(every), None)
+    rows = (_rows(source, columns, table).samples for table in tables)
+    return Rows(chain.from_iterable(rows), None)
 
 
 def _files(path: str) -> Iterator[Sample]:

@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> None:
 
     device = named_device(options.device)
     model = bundle.load(folder).to(device)
-    given = samples(model.schema, model.modality, options.inputs)
     progress = sys.stderr.isatty()
+    given = samples(model.schema, model.modality, options.inputs, counted=progress)
     predictor = Predictor(model, device, options.batch_size, progress=progress)
     try:
         _write(predictor, given, output, form)
