@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from runforge import lineage_file
+from runforge.errors import DataError
 from runforge.lineage import collect, dvc_hash
+from runforge.patch import LIMIT_BYTES, uncommitted
 from runforge.redaction import is_secret_name, redact, redact_arguments
 
 COMMAND = "runforge train network=cnn"
@@ -196,3 +199,135 @@ def test_importing_it_is_light():
     program = "import sys, runforge.lineage; print({'mlflow', 'torch', 'dvc'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+def applied(project: Path, patch: bytes, folder: Path) -> dict[str, bytes]:
+    """The files of a clean work tree of HEAD with the patch."""
+    git(project, "worktree", "add", "-q", "--detach", str(folder))
+    subprocess.run(["git", "apply", "--binary"], cwd=folder, input=patch, check=True)
+    return files(folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    every = (p for p in folder.rglob("*") if p.is_file() and ".git" not in p.parts)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in every}
+
+
+def test_without_changes_there_is_no_patch(project):
+    (project / "params.yaml").write_text("seed: 1\n")
+    (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    patch = uncommitted(project, data_root=project / "data")
+    assert patch is not None and (patch.content, patch.state) == (b"", "none")
+
+
+def test_a_patch_brings_back_every_change_of_code_and_configuration(project, tmp_path):
+    (project / "old.py").write_text("x = 1\n")
+    (project / "weights.bin").write_bytes(bytes(range(256)))
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", "more")
+    (project / "code.py").write_bytes("ä = 'ß'\r\nlatin = '\xe4'".encode("latin-1"))
+    (project / "old.py").unlink()
+    (project / "weights.bin").write_bytes(bytes(reversed(range(256))) * 3)
+    (project / "conf").mkdir()
+    (project / "conf" / "new, odd 'name'.yaml").write_text("a: 1\n")
+    (project / "staged.py").write_text("s = 1\n")
+    git(project, "add", "staged.py")
+    (project / "staged.py").write_text("s = 2\n")
+    before = (project / ".git" / "index").read_bytes()
+    objects = files(project / ".git" / "objects")
+    patch = uncommitted(project, data_root=project / "data")
+    assert patch is not None and patch.state == "whole"
+    assert (project / ".git" / "index").read_bytes() == before
+    assert files(project / ".git" / "objects") == objects
+    assert applied(project, patch.content, tmp_path / "clean") == files(project)
+
+
+def test_what_is_no_code_or_ignored_or_data_is_no_part_of_a_patch(project):
+    for name in ("notes.md", "photo.png", "data/a.py", "out/b.py", "other/readme.txt"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("x")
+    patch = uncommitted(project, data_root=project / "data")
+    assert patch is not None and patch.state == "none"
+
+
+def test_what_had_to_be_left_out_is_named(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("SERVICE_TOKEN", "correct-horse-battery")
+    (project / "table").mkdir()
+    (project / "table" / "rows.csv").write_text("1\n")
+    (project / "big.py").write_text("")
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", "data in git")
+    (project / "table" / "rows.csv").write_text("2\n")
+    (project / "big.py").write_text("x" * (LIMIT_BYTES + 1))
+    (project / "secret.py").write_text("token = 'correct-horse-battery'\n")
+    (project / "address.yaml").write_text("uri: postgresql://me:hunter2@host/db\n")
+    (project / "code.py").write_text("a = 5\n")
+    patch = uncommitted(project, data_root=project / "table")
+    assert patch is not None
+    assert set(patch.left_out) == {
+        "table/rows.csv (data)",
+        "big.py (too large)",
+        "secret.py (holds a secret)",
+        "address.yaml (holds a secret)",
+    }
+    assert patch.state.startswith("left out: table/rows.csv (data), big.py (too large)")
+    assert b"correct-horse" not in patch.content and b"hunter2" not in patch.content
+    assert applied(project, patch.content, tmp_path / "clean")["code.py"] == b"a = 5\n"
+
+
+def test_many_changes_that_together_are_too_large(project):
+    for number in range(4):
+        (project / f"m{number}.py").write_text("y = 1\n" * (LIMIT_BYTES // 20))
+    patch = uncommitted(project, data_root=None)
+    assert patch is not None
+    assert 0 < len(patch.content) <= LIMIT_BYTES
+    assert patch.left_out == ("m2.py (too large)", "m3.py (too large)")
+
+
+def test_there_is_no_patch_without_a_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert uncommitted(tmp_path, data_root=None) is None
+    git(tmp_path, "init", "-q")
+    (tmp_path / "code.py").write_text("a = 1\n")
+    assert uncommitted(tmp_path, data_root=None) is None
+
+
+def test_a_user_s_settings_of_git_change_no_patch(project, tmp_path):
+    for key, value in (
+        ("diff.noprefix", "true"),
+        ("diff.external", "false"),
+        ("color.ui", "always"),
+        ("diff.context", "0"),
+        ("status.showUntrackedFiles", "no"),
+    ):
+        git(project, "config", key, value)
+    (project / "code.py").write_text("a = 6\n")
+    (project / "new.py").write_text("b = 6\n")
+    patch = uncommitted(project, data_root=None)
+    assert patch is not None
+    assert applied(project, patch.content, tmp_path / "clean") == files(project)
+
+
+def test_the_description_comes_back_as_it_was_written(project, tmp_path):
+    (project / "code.py").write_text("a = 7\n")
+    lineage = collect(project, data_root="data", command=COMMAND, overrides=("seed=1",))
+    patch = uncommitted(project, data_root=project / "data")
+    values = {"data": {"root": "data"}, "seed": 1}
+    told = lineage_file.describe(
+        lineage, patch, values=values, data_fingerprint="f", steps=("train",)
+    )
+    lineage_file.write(tmp_path / "lineage", told, patch)
+    read = lineage_file.read(tmp_path / "lineage" / "lineage.json")
+    assert read.commit == git(project, "rev-parse", "HEAD")
+    assert (read.patch, read.steps, read.data_root) == ("whole", ("train",), "data")
+    assert read.lineage["overrides"] == ["seed=1"] and "requirements" not in read.lineage
+    assert read.code["lineage.py"] == told.code["lineage.py"]
+    assert read.configuration_hash == lineage_file.configuration_hash(values)
+    assert (tmp_path / "lineage" / "changes.patch").read_bytes() == patch.content
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 1, "patch": 3}'])
+def test_a_damaged_description_is_refused(tmp_path, text):
+    (tmp_path / "lineage.json").write_text(text)
+    with pytest.raises(DataError, match=r"lineage\.json"):
+        lineage_file.read(tmp_path / "lineage.json")

@@ -11,8 +11,9 @@ import mlflow
 import pytest
 
 from runforge.errors import StoreError
+from runforge.places import outermost_project
 from runforge.tracking.run import Run
-from runforge.tracking.store import open_store, outermost_project, store_uri
+from runforge.tracking.store import open_store, store_uri
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_sample(commands)
+    _add_reproduce(commands)
     _add_sync(commands)
     _add_runs(commands)
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
@@ -54,6 +55,17 @@ def _add_sample(commands: Commands) -> None:
         "folder", metavar="FOLDER", nargs="?", help="default: the root in conf/data/NAME.yaml"
     )
     sample.set_defaults(module="commands.sample")
+
+
+def _add_reproduce(commands: Commands) -> None:
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="makes a run again from its lineage and checks it, number for number",
+        description="Exit code 0: identical. 4: not. 2: its commit or its data can't be had.",
+    )
+    reproduce.add_argument("run", metavar="RUN", help="a run's id, the beginning of one, or a name")
+    reproduce.add_argument("--json", action="store_true", help="one object on standard output")
+    reproduce.set_defaults(module="commands.reproduce")
 
 
 def _add_sync(commands: Commands) -> None:

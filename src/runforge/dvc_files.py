@@ -120,14 +120,30 @@ def _listing(project: Path, name: str) -> list[dict[str, str]] | None:
     return found
 
 
+def folder_hash(folder: Path) -> str:
+    """DVC's hash of a folder as it lies there now; raises OSError for what can't be read.
+
+    Of what `.dvcignore` names DVC knows nothing: with such files the hash is another.
+    """
+    paths = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    listing = [{"md5": _md5(folder / path), "relpath": path.replace(os.sep, "/")} for path in paths]
+    text = json.dumps(listing, sort_keys=True)
+    return _new_md5(text.encode()).hexdigest() + FOLDER_HASH
+
+
 def _object(project: Path, name: str) -> Path:
     """Where DVC's cache has what it calls by a hash."""
-    return _cache(project) / "files" / "md5" / name[:2] / name[2:]
+    return cache(project) / "files" / "md5" / name[:2] / name[2:]
 
 
-def _cache(project: Path) -> Path:
+def dvc_home(project: Path) -> Path:
+    """The top of the DVC repository that a project is, or lies in; itself where there is none."""
+    return next((f for f in (project, *project.parents) if (f / ".dvc").is_dir()), project)
+
+
+def cache(project: Path) -> Path:
     """As DVC's settings say: the user's, the project's, those of this copy; the last one wins."""
-    home = next((f for f in (project, *project.parents) if (f / ".dvc").is_dir()), project) / ".dvc"
+    home = dvc_home(project) / ".dvc"
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dvc"
     place = home / "cache"
     for file in (user / "config", home / "config", home / "config.local"):

@@ -5,7 +5,8 @@
     │   ├── ConfigError         a key, a value or a choice in the configuration
     │   ├── DataError           a file, a folder, a row or a label
     │   └── StoreError          the MLflow store or its server
-    └── TrainingError        1  training ended without a usable model (a loss of nan, …)
+    ├── TrainingError        1  training ended without a usable model (a loss of nan, …)
+    └── NotReproduced        4  a run that was made again is another
     Interrupted              130 or 143: a signal ended it
 
 `Refused` is no failure of a command: it is how a source or a modality says that one sample
@@ -50,6 +51,12 @@ class StoreError(UserError):
 
 class TrainingError(RunforgeError):
     """Training ended without a model that may be used."""
+
+
+class NotReproduced(RunforgeError):
+    """A run that was made again is not the same, bit for bit."""
+
+    exit_code = 4
 
 
 class Interrupted(KeyboardInterrupt):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from runforge import bundle, ranks
+from runforge import bundle, determinism, ranks
 from runforge.bundle import Model
 from runforge.devices import device
 from runforge.errors import DataError, TrainingError
@@ -39,6 +39,7 @@ def run(job: Job) -> dict[str, str]:
     """
     settings = Settings.model_validate(job.configuration)
     chosen = settings.evaluation
+    determinism.settle()
     prepared = PreparedSet.open(Path(job.prepared))
     model = _model(job)
     model.to(device(settings.machine))

@@ -1,21 +1,21 @@
 """Lineage: what ties a run to the code, data, environment and machine that made it.
 
-The only module that speaks to git (as a program); of DVC it asks `dvc_files`.
+Of git it asks `git`, of DVC `dvc_files`, of the machine `environment`.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import shlex
-import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from runforge import environment, git
 from runforge.dvc_files import LOCK, dvc_hash
+from runforge.places import outermost_project
 from runforge.redaction import redact, redact_arguments
 
 MAIN_PACKAGES = (
@@ -30,8 +30,6 @@ MAIN_PACKAGES = (
 )
 OWN_OUTPUTS = (LOCK, "params.yaml")
 """What the pipeline itself rewrites in a work tree: their change makes no tree dirty."""
-
-_ANSWER_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,11 @@ class Lineage:
     dvc_experiment: str | None
     command: str
     """As typed, secrets hidden."""
+    overrides: tuple[str, ...]
+    """Of `conf/`, as typed; none where DVC composed the configuration."""
+    code_root: str | None
+    """The folder in the project that the running code was imported from; None: it lies elsewhere,
+    as an installed package."""
     python: str
     platform: str
     cpu: str
@@ -78,6 +81,8 @@ class Lineage:
             "data_dvc_hash": self.data_dvc_hash,
             "dvc_experiment": self.dvc_experiment,
             "command": self.command,
+            "overrides": shlex.join(self.overrides) or None,
+            "code_root": self.code_root,
             "python": self.python,
             "platform": self.platform,
             "cpu": f"{self.cpu} × {self.cpu_count}",
@@ -93,7 +98,13 @@ class Lineage:
         return {"git_commit": self.git.commit, "git_branch": self.git.branch, "git_dirty": dirty}
 
 
-def collect(project: Path, *, data_root: str | Path | None, command: str) -> Lineage:
+def collect(
+    project: Path,
+    *,
+    data_root: str | Path | None,
+    command: str,
+    overrides: Sequence[str] = (),
+) -> Lineage:
     """The lineage of a run started now in `project` by `command`.
 
     `data_root` counts from the project; None where a run reads no data of its own.
@@ -104,42 +115,37 @@ def collect(project: Path, *, data_root: str | Path | None, command: str) -> Lin
         data_dvc_hash=None if data_root is None else dvc_hash(root, root / data_root),
         dvc_experiment=os.environ.get("DVC_EXP_NAME"),
         command=_redacted(command),
+        overrides=tuple(redact_arguments(overrides)),
+        code_root=_code_root(root),
         python=platform.python_version(),
         platform=platform.platform(),
-        cpu=_cpu(),
+        cpu=environment.cpu(),
         cpu_count=os.cpu_count() or 1,
-        gpus=_gpus(),
-        packages=_versions(MAIN_PACKAGES),
-        requirements=_requirements(),
+        gpus=environment.gpus(),
+        packages=environment.versions(MAIN_PACKAGES),
+        requirements=environment.requirements(),
     )
 
 
 def _git_state(project: Path) -> GitState | None:
-    if _output(project, "git", "rev-parse", "--is-inside-work-tree") != "true":
+    if git.output(project, "rev-parse", "--is-inside-work-tree") != "true":
         return None
     others = ("--", ":/", *(f":(exclude,top,glob)**/{name}" for name in OWN_OUTPUTS))
-    changes = _output(project, "git", "status", "--porcelain", *others)
+    changes = git.output(project, "status", "--porcelain", "--untracked-files=normal", *others)
     return GitState(
-        commit=_output(project, "git", "rev-parse", "--verify", "--quiet", "HEAD") or None,
-        branch=_output(project, "git", "symbolic-ref", "--quiet", "--short", "HEAD") or None,
+        commit=git.output(project, "rev-parse", "--verify", "--quiet", "HEAD") or None,
+        branch=git.output(project, "symbolic-ref", "--quiet", "--short", "HEAD") or None,
         dirty=bool(changes),
     )
 
 
-def _output(folder: Path, *command: str) -> str | None:
-    """What a program prints; None where it is not installed, fails or does not end."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            timeout=_ANSWER_TIMEOUT_S,
-            check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode(errors="replace").strip("\n")
+def _code_root(project: Path) -> str | None:
+    """Of a copy that `dvc exp run --temp` made, the outer project's code is the same code."""
+    package = Path(__file__).resolve().parent
+    for root in (project, outermost_project(project)):
+        if package.is_relative_to(root):
+            return package.parent.relative_to(root).as_posix()
+    return None
 
 
 def _redacted(command: str) -> str:
@@ -147,30 +153,3 @@ def _redacted(command: str) -> str:
         return shlex.join(redact_arguments(shlex.split(command)))
     except ValueError:  # an open quote: no shell wrote it
         return redact(command)
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
-    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return named[1] if named else platform.processor() or platform.machine()
-
-
-def _gpus() -> tuple[str, ...]:
-    query = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return tuple((_output(Path.cwd(), *query) or "").splitlines())
-
-
-def _versions(names: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _requirements() -> str:
-    pins = {f"{one.name}=={one.version}" for one in metadata.distributions()}
-    return "".join(f"{pin}\n" for pin in sorted(pins, key=str.lower))

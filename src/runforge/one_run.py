@@ -16,10 +16,15 @@ from runforge.errors import RunforgeError, StoreError
 from runforge.identity import identity
 from runforge.job import Job, Step
 from runforge.launch import Launched
+from runforge.lineage import Lineage
+from runforge.lineage_file import LineageFile, describe
+from runforge.patch import Patch, uncommitted
 from runforge.recording import (
     record_bundle,
     record_data,
+    record_evaluated_as,
     record_evaluation,
+    record_lineage,
     record_model,
     record_start,
 )
@@ -72,7 +77,8 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
         if plan.parent:
             Run.start(store, plan.name, {}, parent=plan.parent).end("FAILED", str(error))
         raise
-    origin = lineage.collect(plan.project, data_root=settings.data.root, command=command_line())
+    origin = _origin(plan.project, plan.composed)
+    changes = uncommitted(plan.project, data_root=plan.project / settings.data.root)
     same = _identity(plan, prepared, initial)
 
     def start() -> Run:
@@ -85,6 +91,8 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
     ):
         record_start(run, plan.composed.values, origin)
         record_data(run, settings, prepared)
+        described = _described(plan, prepared, origin, changes)
+        record_lineage(run, places.run_folder(plan.project, run.run_id), described, changes)
         job = replace(
             _job(plan, run.run_id, prepared),
             lineage=origin.to_dict(),
@@ -136,6 +144,7 @@ def evaluate_again(project: Path, composed: Composed, trained: Bundle, launched:
         )
         job.repeat("evaluate")
         work(job, run, launched)
+        record_evaluated_as(run, composed.values)
         record_evaluation(run, Path(job.evaluation), composed.settings.evaluation.split)
     return run.run_id
 
@@ -162,9 +171,27 @@ def _training_run(store: Store, project: Path, composed: Composed, run_id: str) 
     except StoreError:
         print(f"evaluate: run {run_id} is not in this store; recording a new one", file=sys.stderr)
     started = Run.start(store, composed.settings.title, {"runforge.trained_by": run_id})
-    origin = lineage.collect(project, data_root=composed.settings.data.root, command=command_line())
-    record_start(started, composed.values, origin)
+    record_start(started, composed.values, _origin(project, composed))
     return started
+
+
+def _origin(project: Path, composed: Composed) -> Lineage:
+    return lineage.collect(
+        project,
+        data_root=composed.settings.data.root,
+        command=command_line(),
+        overrides=composed.overrides,
+    )
+
+
+def _described(plan: Plan, prepared: Path, origin: Lineage, changes: Patch | None) -> LineageFile:
+    return describe(
+        origin,
+        changes,
+        values=plan.composed.values,
+        data_fingerprint=Schema.read(prepared / "schema.json").fingerprint,
+        steps=plan.steps,
+    )
 
 
 def _prepared(plan: Plan) -> Path:

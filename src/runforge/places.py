@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_TEMPORARY_COPIES = (".dvc", "tmp", "exps")
+
 
 def prepared(project: Path) -> Path:
     """The prepared set of the DVC pipeline."""
@@ -33,3 +35,17 @@ def run_folder(project: Path, run_id: str) -> Path:
 def sets(project: Path) -> Path:
     """Prepared sets of `runforge train`, shared by all runs of the same data."""
     return project / "out" / "sets"
+
+
+def outermost_project(path: Path) -> Path:
+    """The project that a folder belongs to, absolute.
+
+    A folder under `<root>/.dvc/tmp/exps/` is a throw-away copy made by `dvc exp run --temp` or
+    `--queue`: it belongs to `<root>`. Any other folder is its own project.
+    """
+    whole = path.resolve()
+    parts, length = whole.parts, len(_TEMPORARY_COPIES)
+    for start in range(1, len(parts) - length + 1):
+        if parts[start : start + length] == _TEMPORARY_COPIES:
+            return Path(*parts[:start])
+    return whole

@@ -14,8 +14,11 @@ from typing import Any
 
 import yaml
 
+from runforge import lineage_file
 from runforge.config import flatten
 from runforge.lineage import Lineage
+from runforge.lineage_file import CONFIGURATION, EVALUATED_AS, FOLDER, REQUIREMENTS, LineageFile
+from runforge.patch import Patch
 from runforge.schema import Schema
 from runforge.settings import Settings
 from runforge.tracking.run import Run
@@ -27,9 +30,16 @@ COUNTED = ("refused", "duplicated", "conflicting", "leaking", "near_duplicates")
 def record_start(run: Run, values: Mapping[str, Any], lineage: Lineage) -> None:
     """Configuration and lineage: known before anything is done."""
     run.log_parameters({key: _text(value) for key, value in flatten(values).items()})
-    run.log_text(yaml.safe_dump(dict(values), sort_keys=False), "configuration.yaml")
-    run.log_text(lineage.requirements, "requirements.txt")
+    run.log_text(yaml.safe_dump(dict(values), sort_keys=False), CONFIGURATION)
+    run.log_text(lineage.requirements, REQUIREMENTS)
     run.set_tags(lineage.to_tags())
+
+
+def record_lineage(run: Run, folder: Path, file: LineageFile, patch: Patch | None) -> None:
+    """What the run is made again from: its description and its patch, through `folder`."""
+    lineage_file.write(folder / FOLDER, file, patch)
+    run.log_folder(folder / FOLDER, FOLDER)
+    run.set_tags({} if file.patch is None else {"runforge.patch": file.patch})
 
 
 def record_data(run: Run, settings: Settings, prepared: Path) -> None:
@@ -53,6 +63,12 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
     run.log_text(json.dumps(schema.quality, indent=2, ensure_ascii=False), "data/quality.json")
     run.log_file(prepared / "schema.json", "data")
     run.log_file(prepared / "quarantine.csv", "data")
+
+
+def record_evaluated_as(run: Run, values: Mapping[str, Any]) -> None:
+    """How a run was evaluated by itself, which may be otherwise than it was configured at first."""
+    text = yaml.safe_dump({"evaluation": values["evaluation"]}, sort_keys=False)
+    run.log_text(text, EVALUATED_AS)
 
 
 def record_bundle(run: Run, model: Path) -> None:

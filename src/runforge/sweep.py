@@ -58,7 +58,10 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         going_on(project, store, joint(parts), fresh=fresh, start=start) as parent,
         true_status(parent),
     ):
-        parent.set_tags(lineage.collect(project, data_root=None, command=command_line()).to_tags())
+        origin = lineage.collect(
+            project, data_root=None, command=command_line(), overrides=overrides
+        )
+        parent.set_tags(origin.to_tags())
         parent_id = parent.run_id
         done = {t.name for t in children(store, parent_id) if t.status == "FINISHED"}
 

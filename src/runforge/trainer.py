@@ -43,6 +43,7 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
         accumulate_grad_batches=chosen.accumulate,
         gradient_clip_val=chosen.gradient_clip_norm,
         deterministic=chosen.deterministic,
+        benchmark=not chosen.deterministic,
         log_every_n_steps=chosen.log_every_steps,
         logger=JournalLogger(job.journal, name=job.run_name, run_id=job.run_id),
         callbacks=[*_callbacks(settings, files), *progress],

@@ -21,6 +21,8 @@ KIND = "runforge.kind"
 """The tag of a run that has no model of its own: what it is instead."""
 SWEEP, COMPARISON = "sweep", "comparison"
 """What it is: the parent run of trials; what `runforge compare` found."""
+REPRODUCES = "runforge.reproduces"
+"""The tag of a run that was made to check another: the id of that other."""
 
 _SAFE_IDENTIFIER = re.compile(r"\w[\w-]{0,63}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{6,32}")
@@ -157,7 +159,9 @@ def _search(
 
 
 def _with_model(runs: Sequence[RunInfo]) -> list[RunInfo]:
-    return [run for run in runs if run.tags.get(KIND) not in (SWEEP, COMPARISON)]
+    """Those that `latest` and `best` may mean: `reproduce` makes a copy, not a newer run."""
+    trained = (run for run in runs if run.tags.get(KIND) not in (SWEEP, COMPARISON))
+    return [run for run in trained if REPRODUCES not in run.tags]
 
 
 def _experiment(store: Store, name: str) -> str:

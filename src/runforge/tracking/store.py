@@ -21,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from runforge.errors import StoreError
+from runforge.places import outermost_project
 from runforge.redaction import redact
 from runforge.tracking.away import bound_requests
 from runforge.tracking.drivers import close_dead_runs
@@ -35,7 +36,6 @@ with warnings.catch_warnings():
 ANSWER_TIMEOUT_S = (2.0, 2.5)
 """Seconds to connect, and then to the first byte: a server that needs longer does not answer."""
 
-_TEMPORARY_COPIES = (".dvc", "tmp", "exps")
 _SQLITE = "sqlite:///"
 _KIND = ("mlflow.experimentKind", "custom_model_development")
 """Lets the UI show an experiment as one of models; untold, it is taken for one of prompts."""
@@ -64,20 +64,6 @@ class Store:
     def is_local(self) -> bool:
         """True where the store is a file of the project and so holds the project's runs alone."""
         return self.uri.startswith("sqlite:")
-
-
-def outermost_project(path: Path) -> Path:
-    """The project that a folder belongs to, absolute.
-
-    A folder under `<root>/.dvc/tmp/exps/` is a throw-away copy made by `dvc exp run --temp` or
-    `--queue`: it belongs to `<root>`. Any other folder is its own project.
-    """
-    whole = path.resolve()
-    parts, length = whole.parts, len(_TEMPORARY_COPIES)
-    for start in range(1, len(parts) - length + 1):
-        if parts[start : start + length] == _TEMPORARY_COPIES:
-            return Path(*parts[:start])
-    return whole
 
 
 def store_uri(project: Path) -> str:

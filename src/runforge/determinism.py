@@ -1,0 +1,45 @@
+"""Whether the same numbers come out each time, on one kind of device and so many of them.
+
+On a CPU torch's kernels are deterministic for a fixed number of threads; on a GPU that must be
+asked for, and some kernels are slower then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+
+def settle() -> None:
+    """For what is evaluated in this process: deterministic kernels, wherever torch has them."""
+    os.environ.setdefault(_CUBLAS, ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def described() -> str:
+    """How this process is set, as the tag of a run."""
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    told = [
+        f"deterministic={'true' if algorithms else 'false'}",
+        f"cudnn.benchmark={'true' if torch.backends.cudnn.benchmark else 'false'}",
+    ]
+    if torch.cuda.is_available():
+        told.append(f"{_CUBLAS}={os.environ.get(_CUBLAS, 'not set')}")
+    return ", ".join(told)
+
+
+def weights_text(weights: Mapping[str, Tensor]) -> str:
+    """One text for the weights of a network, bit for bit: their names, types, shapes and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

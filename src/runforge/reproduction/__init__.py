@@ -1,0 +1,1 @@
+"""Making a run again from its lineage, and holding the two against one another."""
