@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_export(commands)
     _add_serve(commands)
+    _add_runs(commands)
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
     stage.add_argument("stage", choices=("compose", "prepare", "train", "evaluate"))
     stage.set_defaults(module=None)
@@ -188,3 +189,14 @@ def _add_sync(commands: Commands) -> None:
     )
     sync.add_argument("--json", action="store_true", help="one object on standard output")
     sync.set_defaults(module="commands.sync")
+
+
+def _add_runs(commands: Commands) -> None:
+    runs = commands.add_parser("runs", help="lists runs, the newest first")
+    runs.add_argument("--experiment", metavar="NAME", help="of this MLflow experiment only")
+    runs.add_argument("--limit", metavar="N", default="20", help="at most so many (default: 20)")
+    runs.add_argument(
+        "--status", metavar="STATUS", help="running, finished, failed, killed or scheduled"
+    )
+    runs.add_argument("--json", action="store_true", help="one array on standard output")
+    runs.set_defaults(module="commands.runs")

@@ -1,13 +1,12 @@
 """What a classifier answered and what is true, as the figures are computed from it.
 
-N samples, C classes, r resamples.
+N samples, C classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -19,15 +18,12 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
+from runforge.metrics.by_weight import Weighted, losses, of_probabilities, ranked_classes
 from runforge.metrics.calibration import calibration_error, gaps, reliability
 from runforge.metrics.curves import area_curve
 from runforge.metrics.figures import Curve, Series
-from runforge.metrics.ranking import Ranking
-from runforge.metrics.rates import averages, divide
+from runforge.metrics.rates import averages
 from runforge.predictions import Predictions
-
-Weighted = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""From weights, int32 [r, N], to metrics by name, float64 [r]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +60,7 @@ class Answers:
     @property
     def ranked(self) -> list[int]:
         """Classes that some samples are of and some are not; of two classes the second alone."""
-        candidates = [1] if len(self.classes) == 2 else range(len(self.classes))
-        support = self.counts.sum(axis=1)
-        return [code for code in candidates if 0 < support[code] < support.sum()]
+        return ranked_classes(self.counts)
 
     @property
     def absent(self) -> list[str]:
@@ -100,8 +94,9 @@ class Answers:
 
     def weighted(self) -> Weighted:
         """What depends on more than the confusion matrix, for any weights of the samples."""
-        rankings = [Ranking.of(self.probabilities[:, c], self.targets == c) for c in self.ranked]
-        return partial(_weighted, rankings, self._losses(), self._gaps())
+        return of_probabilities(
+            self.probabilities, self.targets, ranked=self.ranked, smallest=self.smallest
+        )
 
     def _mean_area(self, area: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:
         areas = [float(area(*self._one_against_rest(code))) for code in self.ranked]
@@ -112,9 +107,8 @@ class Answers:
         return scores, torch.from_numpy((self.targets == code).astype(np.int64))
 
     def _losses(self) -> np.ndarray:
-        """−ln(probability of the true class), float64 [N]."""
-        true = self.probabilities[np.arange(len(self.targets)), self.targets]
-        return np.asarray(-np.log(np.clip(true, self.smallest, 1 - self.smallest)))
+        """Float64 [N]."""
+        return losses(self.probabilities, self.targets, self.smallest)
 
     def _confidence(self) -> np.ndarray:
         return np.asarray(self.probabilities.max(axis=1))
@@ -124,22 +118,3 @@ class Answers:
 
     def _gaps(self) -> np.ndarray:
         return gaps(self._confidence(), self._right())
-
-
-def _weighted(
-    rankings: list[Ranking], losses: np.ndarray, columns: np.ndarray, weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    areas = [ranking.areas(weights) for ranking in rankings]
-    as_float = weights.astype(np.float64)
-    return {
-        "roc_auc": _mean_of_defined([a.roc for a in areas], len(weights)),
-        "average_precision": _mean_of_defined([a.average_precision for a in areas], len(weights)),
-        "log_loss": as_float @ losses / as_float.sum(axis=1),
-        "calibration_error": calibration_error(as_float, columns),
-    }
-
-
-def _mean_of_defined(parts: list[np.ndarray], size: int) -> np.ndarray:
-    """Mean over the classes that a resample has samples of, float64 [r]."""
-    stacked = np.array(parts).reshape(len(parts), size)
-    return divide(np.nansum(stacked, axis=0), np.isfinite(stacked).sum(axis=0))

@@ -98,9 +98,17 @@ class Subset:
     """N."""
 
     @classmethod
-    def of(cls, count: int, classes: int, resamples: int, generator: np.random.Generator) -> Subset:
+    def of(
+        cls,
+        count: int,
+        classes: int,
+        resamples: int,
+        generator: np.random.Generator,
+        *,
+        most_work: int = MOST_WORK,
+    ) -> Subset:
         """The subset of N = `count` samples that the work allows."""
-        size = max(1, min(count, MOST_WORK // (classes * resamples)))
+        size = max(1, min(count, most_work // (classes * resamples)))
         if size == count:
             return cls(np.arange(count), count)
         return cls(np.sort(generator.choice(count, size, replace=False)), count)

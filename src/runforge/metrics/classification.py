@@ -26,33 +26,11 @@ from runforge.metrics.bootstrap import (
 )
 from runforge.metrics.calibration import centred
 from runforge.metrics.figures import Confusion, Figure, Figures, non_finite_figure, non_finite_note
+from runforge.metrics.names import ABOUT_CLASSES, LOWER, MAIN_OF_CLASSES
 from runforge.metrics.rates import averages, class_rows
 from runforge.predictions import Predictions
 
-MAIN = (
-    "accuracy",
-    "balanced_accuracy",
-    "f1_macro",
-    "roc_auc",
-    "average_precision",
-    "log_loss",
-    "calibration_error",
-)
-
-ABOUT = {
-    "accuracy": "share of the samples that are right",
-    "balanced_accuracy": "share of a class that is found, averaged over the classes",
-    "f1_macro": "harmonic mean of precision and recall, averaged over the classes",
-    "roc_auc": "chance that a sample of a class gets more probability of it than another sample",
-    "average_precision": "area under the precision–recall curve, averaged over the classes",
-    "log_loss": "mean of −ln(probability of the true class)",
-    "calibration_error": "how far confidence is from the share that is right",
-    "precision_macro": "share right of what is predicted as a class, averaged over the classes",
-    "precision_weighted": "the same, weighted by the samples of each class",
-    "recall_macro": "share of a class that is found, averaged over the classes",
-    "recall_weighted": "the same, weighted by the samples of each class",
-    "f1_weighted": "F1, weighted by the samples of each class",
-}
+MAIN, ABOUT = MAIN_OF_CLASSES, ABOUT_CLASSES
 
 AVERAGED = (
     "balanced_accuracy",
@@ -61,9 +39,6 @@ AVERAGED = (
     *(n for n in ABOUT if "macro" in n),
 )
 """Averages over classes, which an absent class is left out of."""
-
-LOWER = ("log_loss", "calibration_error")
-"""Metrics that are better when lower."""
 
 _NAMED = 3
 """Absent classes that a remark names."""

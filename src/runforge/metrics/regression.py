@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,18 +10,12 @@ import torch
 from torchmetrics.functional.regression import mean_absolute_error, mean_squared_error, r2_score
 
 from runforge.metrics.bootstrap import Subset, collect, percentile_interval, resampled_weights
+from runforge.metrics.by_weight import of_residuals
 from runforge.metrics.figures import Figure, Figures, Scatter, non_finite_figure, non_finite_note
-from runforge.metrics.rates import divide
+from runforge.metrics.names import ABOUT_VALUES, LOWER, MAIN_OF_VALUES
 from runforge.predictions import Predictions
 
-ABOUT = {
-    "r2": "share of the targets' variance that is explained; 0 is as good as their mean",
-    "rmse": "root of the mean squared error, in the unit of the target",
-    "mae": "mean absolute error, in the unit of the target",
-    "mse": "mean squared error",
-}
-
-MAIN = tuple(ABOUT)
+MAIN, ABOUT = MAIN_OF_VALUES, ABOUT_VALUES
 
 
 def regression_figures(predictions: Predictions, *, resamples: int, seed: int) -> Figures:
@@ -47,7 +39,7 @@ def regression_figures(predictions: Predictions, *, resamples: int, seed: int) -
 def _metrics(scatter: Scatter, resamples: int, generator: np.random.Generator) -> dict[str, Figure]:
     values = _values(scatter)
     subset = Subset.of(len(scatter.actual), 1, resamples, generator)
-    statistic = _weighted(scatter.actual[subset.rows], scatter.residuals[subset.rows])
+    statistic = of_residuals(scatter.actual[subset.rows], scatter.residuals[subset.rows])
     own = statistic(np.ones((1, len(subset.rows)), dtype=np.int32))
     drawn = collect(resampled_weights(len(subset.rows), resamples, generator), statistic)
     resampled = {n: subset.rescale(drawn[n], float(own[n][0]), values[n]) for n in MAIN}
@@ -78,30 +70,5 @@ def _figure(name: str, value: float, resampled: np.ndarray) -> Figure:
 
 
 def _plain(name: str, value: float | None, reason: str) -> Figure:
-    better: Literal["higher", "lower"] = "higher" if name == "r2" else "lower"
+    better: Literal["higher", "lower"] = "lower" if name in LOWER else "higher"
     return Figure(value, reason=reason, about=ABOUT[name], better=better)
-
-
-def _weighted(
-    actual: np.ndarray, residuals: np.ndarray
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The metrics for any weights of the samples, as sums over the samples."""
-    # About the mean of all samples, so that squares of large targets do not cancel digits.
-    moved = actual - actual.mean()
-    columns = np.stack([residuals**2, np.abs(residuals), moved, moved**2], axis=1)
-    return partial(_from_sums, columns)
-
-
-def _from_sums(columns: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    as_float = weights.astype(np.float64)
-    squared, absolute, moved, moved_squared = (as_float @ columns).T
-    count = as_float.sum(axis=1)
-    variation = moved_squared - moved**2 / count
-    # Below the rounding of the sums a resample has one target only.
-    varied = np.where(variation > 1e-12 * moved_squared, variation, 0.0)
-    return {
-        "r2": 1 - divide(squared, varied),
-        "rmse": np.sqrt(squared / count),
-        "mae": absolute / count,
-        "mse": squared / count,
-    }

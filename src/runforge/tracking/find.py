@@ -18,7 +18,9 @@ from runforge.tracking.store import Store, errors_of_store, experiments_of_proje
 PRIMARY_METRIC = "runforge.primary_metric"
 """The tag that names a run's main metric and which way is better: `test/accuracy:max`."""
 KIND = "runforge.kind"
-"""The tag that is `sweep` for the parent run of a sweep, which has no model of its own."""
+"""The tag of a run that has no model of its own: what it is instead."""
+SWEEP, COMPARISON = "sweep", "comparison"
+"""What it is: the parent run of trials; what `runforge compare` found."""
 REPRODUCES = "runforge.reproduces"
 """The tag of a run that was made to check another: the id of that other."""
 
@@ -74,6 +76,18 @@ def find_run(store: Store, reference: str) -> RunInfo:
 def recent_runs(store: Store, *, count: int = _SHOWN_CANDIDATES) -> list[RunInfo]:
     """The runs started last, the newest first, trials and sweeps included."""
     return _search(store, "", count=count)
+
+
+def list_runs(
+    store: Store, *, count: int, status: str | None = None, experiment: str | None = None
+) -> list[RunInfo]:
+    """The runs started last, the newest first: of a status, of an experiment, or of the project.
+
+    Raises `StoreError` where no experiment has that name.
+    """
+    condition = "" if status is None else f"attributes.status = '{status}'"
+    named = None if experiment is None else [_experiment(store, experiment)]
+    return _search(store, condition, experiments=named, count=count)
 
 
 def children(store: Store, parent: str) -> list[TrialInfo]:
@@ -146,7 +160,18 @@ def _search(
 
 def _with_model(runs: Sequence[RunInfo]) -> list[RunInfo]:
     """Those that `latest` and `best` may mean: `reproduce` makes a copy, not a newer run."""
-    return [run for run in runs if run.tags.get(KIND) != "sweep" and REPRODUCES not in run.tags]
+    trained = (run for run in runs if run.tags.get(KIND) not in (SWEEP, COMPARISON))
+    return [run for run in trained if REPRODUCES not in run.tags]
+
+
+def _experiment(store: Store, name: str) -> str:
+    with errors_of_store(store.uri):
+        found = store.client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "active":
+            return str(found.experiment_id)
+        there = [one.name for one in store.client.search_experiments()]
+    mend = f"there are: {', '.join(there[:_SHOWN_CANDIDATES])}"
+    raise StoreError(f"no experiment is called {name!r}", where=store.shown_uri, mend=mend)
 
 
 def _info(run: mlflow.entities.Run) -> RunInfo:
