@@ -103,7 +103,7 @@ def _add_predict(commands: Commands) -> None:
         help="default: by the name of --output, else csv",
     )
     predict.add_argument(
-        "--batch-size", type=_positive, default=128, metavar="N", help="samples at once (128)"
+        "--batch-size", type=_positive, default=256, metavar="N", help="samples at once (256)"
     )
     predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     predict.add_argument("inputs", nargs="+", metavar="FILE|FOLDER|-")

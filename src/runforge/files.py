@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,25 +33,31 @@ class Found:
         """The whole content; raises `Refused`."""
         if self.refused is not None:
             raise Refused(self.refused)
-        if not self.path.is_file():
-            raise Refused(
-                "it is no regular file" if self.path.exists() else "there is no such file"
-            )
         try:
-            size_bytes = self.path.stat().st_size
-            if size_bytes > LARGEST_BYTES:
+            about = self.path.stat()
+            if not stat.S_ISREG(about.st_mode):
+                raise Refused("it is no regular file")
+            if about.st_size > LARGEST_BYTES:
                 limit = f"more than {LARGEST_BYTES} of one file"
-                raise Refused(f"it has {size_bytes} bytes, {limit}")
+                raise Refused(f"it has {about.st_size} bytes, {limit}")
             return self.path.read_bytes()
+        except FileNotFoundError:
+            raise Refused("there is no such file") from None
         except OSError as error:
             raise Refused(f"it can't be read: {error.strerror or error}") from error
+        except ValueError as error:  # a name on standard input may hold a NUL
+            raise Refused(f"its name can't be used: {error}") from error
 
 
 def entries(folder: Path) -> Iterator[Path]:
     """What lies in a folder, in natural order, without junk; only the names are held."""
-    names = (path.name for path in folder.iterdir() if not _is_junk(path.name))
-    for name in sorted(names, key=natural_key):
+    for name in _names(folder):
         yield folder / name
+
+
+def _names(folder: Path) -> list[str]:
+    names = (path.name for path in folder.iterdir() if not _is_junk(path.name))
+    return sorted(names, key=natural_key)
 
 
 def _is_junk(name: str) -> bool:
@@ -67,11 +74,15 @@ def walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Found]:
         yield Found(folder, f"it lies in more than {DEEPEST} folders")
         return
     inside = (*above, folder.resolve())
-    for path in entries(folder):
-        if path.is_dir():
+    # The listing itself tells which are plain files: of a million, none is asked for.
+    with os.scandir(folder) as listing:
+        odd = {entry.name for entry in listing if entry.is_symlink() or entry.is_dir()}
+    for name in _names(folder):
+        path = folder / name
+        if name in odd and path.is_dir():
             yield from walk(path, inside)
         else:
-            yield Found(path, link_problem(path, inside))
+            yield Found(path, link_problem(path, inside) if name in odd else None)
 
 
 def link_problem(path: Path, above: tuple[Path, ...]) -> str | None:

@@ -5,7 +5,6 @@ B samples, C columns of predictions. Written block by block; a file takes its pl
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import numpy as np
+import polars
 
 from runforge.errors import DataError
 from runforge.predictions import PROBABILITY, most_probable
@@ -36,15 +36,16 @@ class PredictedBlock:
     classes: tuple[str, ...]
     """Empty where the target is a value."""
 
-    def columns(self) -> dict[str, Sequence[Any]]:
-        """By name, as they stand in a file."""
-        shown = shortest(self.values).T.tolist()
-        named: dict[str, Sequence[Any]] = {"where": self.where, "id": self.ids}
+    def frame(self) -> polars.DataFrame:
+        """A row for each sample; probabilities and values stay float32."""
+        named: dict[str, Any] = {"where": self.where, "id": self.ids}
         if not self.classes:
-            return {**named, "predicted": shown[0], "value": shown[0]}
+            value = np.ascontiguousarray(self.values[:, 0])
+            return polars.DataFrame({**named, "predicted": value, "value": value})
         predicted = [self.classes[code] for code in most_probable(self.values)]
-        names = [PROBABILITY + name for name in self.classes]
-        return {**named, "predicted": predicted, **dict(zip(names, shown, strict=True))}
+        columns = zip(self.classes, self.values.T, strict=True)
+        shown = {PROBABILITY + name: np.ascontiguousarray(one) for name, one in columns}
+        return polars.DataFrame({**named, "predicted": predicted, **shown})
 
 
 def shortest(values: np.ndarray) -> np.ndarray:
@@ -61,18 +62,20 @@ class Writer(Protocol):
 
 
 class _Csv:
-    """Safe to open in a spreadsheet."""
+    """Safe to open in a spreadsheet; numbers in the shortest text of the same float32."""
 
     def __init__(self, file: TextIO) -> None:
-        self._sheet, self._begun = Sheet(file), False
+        self._file, self._begun = file, False
 
     def write(self, block: PredictedBlock) -> None:
-        columns = block.columns()
-        if not self._begun:
-            self._sheet.write(list(columns))
-            self._begun = True
-        for row in zip(*columns.values(), strict=True):
-            self._sheet.write(row)
+        frame = block.frame()
+        texts = [
+            polars.Series(column.name, [inert(cell) for cell in column])
+            for column in frame.select(polars.col(polars.String))
+        ]
+        safe = frame.with_columns(texts).rename({name: inert(name) for name in frame.columns})
+        self._file.write(safe.write_csv(include_header=not self._begun))
+        self._begun = True
 
 
 class _JsonLines:
@@ -80,10 +83,7 @@ class _JsonLines:
         self._file = file
 
     def write(self, block: PredictedBlock) -> None:
-        columns = block.columns()
-        for row in zip(*columns.values(), strict=True):
-            line = json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)
-            self._file.write(f"{line}\n")
+        self._file.write(block.frame().write_ndjson())
 
 
 class _Parquet:
@@ -92,12 +92,9 @@ class _Parquet:
         self._writer: Any = None
 
     def write(self, block: PredictedBlock) -> None:
-        import pyarrow
         from pyarrow import parquet
 
-        columns = block.columns()
-        values = dict(zip(list(columns)[3:], block.values.astype(np.float32).T, strict=True))
-        table = pyarrow.table({**columns, **values})
+        table = block.frame().to_arrow()
         if self._writer is None:
             self._writer = parquet.ParquetWriter(self._path, table.schema)
         self._writer.write_table(table)

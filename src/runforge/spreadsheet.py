@@ -33,5 +33,7 @@ class Sheet:
 
 def inert(cell: str) -> str:
     """On one line, every control character visible, and no formula."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
+    shown = cell
+    if not cell.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
     return f"'{shown}" if shown.startswith(FORMULA_BEGINNINGS) else shown
