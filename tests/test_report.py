@@ -21,9 +21,11 @@ from runforge.metrics.regression import regression_figures
 from runforge.metrics.worst import NOT_FINITE, worst_cases
 from runforge.predictions import Predictions
 from runforge.report.background import Background, data_summary
-from runforge.report.contact_sheet import Tile, contact_sheet, encoded
-from runforge.report.page import number, page
+from runforge.report.contact_sheet import Tile, contact_sheet
+from runforge.report.embedding import encoded
+from runforge.report.page import page
 from runforge.report.pictures import confusion_picture, pictures
+from runforge.report.template import number
 from runforge.sample import Shown
 from runforge.schema import Schema
 

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_serve(commands)
     _add_runs(commands)
+    _add_compare(commands)
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
     stage.add_argument("stage", choices=("compose", "prepare", "train", "evaluate"))
     stage.set_defaults(module=None)
@@ -200,3 +201,18 @@ def _add_runs(commands: Commands) -> None:
     )
     runs.add_argument("--json", action="store_true", help="one array on standard output")
     runs.set_defaults(module="commands.runs")
+
+
+def _add_compare(commands: Commands) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="what differs between runs, and whether one is better by more than chance",
+        description="The first run is what the others are held against.",
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", help="id, beginning of one, name, latest or best"
+    )
+    compare.add_argument("--diff", action="store_true", help="the code's diff, line by line")
+    compare.add_argument("--json", action="store_true", help="one object on standard output")
+    compare.add_argument("--html", metavar="PATH", help="a copy of the page goes there")
+    compare.set_defaults(module="commands.compare")

@@ -19,12 +19,16 @@ from runforge.config import flatten
 from runforge.lineage import Lineage
 from runforge.lineage_file import CONFIGURATION, EVALUATED_AS, FOLDER, REQUIREMENTS, LineageFile
 from runforge.patch import Patch
+from runforge.prepared import MANIFEST
 from runforge.schema import Schema
 from runforge.settings import Settings
 from runforge.tracking.run import Run
 
 COUNTED = ("refused", "duplicated", "conflicting", "leaking", "near_duplicates")
 """What preparing noticed, as tags that runs can be searched by."""
+
+MANIFEST_LIMIT_BYTES = 16 * 2**20
+"""A larger list of samples, of some 300,000, is not recorded with every run."""
 
 
 def record_start(run: Run, values: Mapping[str, Any], lineage: Lineage) -> None:
@@ -63,6 +67,8 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
     run.log_text(json.dumps(schema.quality, indent=2, ensure_ascii=False), "data/quality.json")
     run.log_file(prepared / "schema.json", "data")
     run.log_file(prepared / "quarantine.csv", "data")
+    if (prepared / MANIFEST).stat().st_size <= MANIFEST_LIMIT_BYTES:
+        run.log_file(prepared / MANIFEST, "data")
 
 
 def record_evaluated_as(run: Run, values: Mapping[str, Any]) -> None:

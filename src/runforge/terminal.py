@@ -21,7 +21,9 @@ def print_table(
     """Prints rows of texts to standard output; columns named in `right` are set to the right."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(
+            Text(printable(name)), justify="right" if name in right else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     terminal = sys.stdout.isatty()

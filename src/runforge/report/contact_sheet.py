@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
-from PIL import Image
 
 from runforge.metrics.worst import Case
 from runforge.report.canvas import COLOURS, PALE, drawn, shortened
 from runforge.sample import Shown
-
-LARGEST_SIDE = 160
-"""Pixels of a tile's longer side; a larger picture is made smaller."""
-
-EXACT_SIDE = 64
-"""A picture of at most so many pixels a side is kept exactly, its pixels seen as squares."""
 
 COLUMNS = 6
 
@@ -37,29 +28,6 @@ class Tile:
 
     case: Case
     shown: Shown
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """A tile's picture as a page embeds it."""
-
-    media_type: str
-    content: bytes
-    exact: bool
-    """Small enough that its pixels are to be seen as squares."""
-
-
-def encoded(picture: np.ndarray) -> EncodedPicture:
-    """RGB, uint8 [H, W, 3], at most `LARGEST_SIDE` pixels a side."""
-    image = Image.fromarray(picture)
-    exact = max(image.size) <= EXACT_SIDE
-    file = io.BytesIO()
-    if exact:
-        image.save(file, "PNG", optimize=True)
-        return EncodedPicture("image/png", file.getvalue(), True)
-    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    image.save(file, "JPEG", quality=85)
-    return EncodedPicture("image/jpeg", file.getvalue(), False)
 
 
 def contact_sheet(tiles: tuple[Tile, ...]) -> bytes:

@@ -6,17 +6,17 @@ page's own policy lets it load and run nothing.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jinja2
 import yaml
 
 from runforge.metrics.figures import Figure, Figures
 from runforge.predictions import Predictions
 from runforge.report.background import LONG, Background, data_summary, flattened
-from runforge.report.contact_sheet import Tile, encoded
+from runforge.report.contact_sheet import Tile
+from runforge.report.embedding import address, encoded
+from runforge.report.template import number, template
 
 MOST_REFUSED = 50
 """Refused samples that the page lists; the rest is counted."""
@@ -91,7 +91,7 @@ def page(
     lineage = flattened(background.lineage)
     main = [_metric_row(name, figures.metrics[name]) for name in figures.main]
     rest = [_metric_row(n, f) for n, f in figures.metrics.items() if n not in figures.main]
-    return _template().render(
+    return template("report.html.j2").render(
         background=background,
         figures=figures,
         samples=len(predictions.ids),
@@ -110,17 +110,6 @@ def page(
     )
 
 
-def number(value: float | None) -> str:
-    """A number as a person reads it: four digits; a dash where there is none."""
-    if value is None:
-        return "–"
-    if abs(value) != 1 and value == int(value) and abs(value) < 1e6:
-        return str(int(value))
-    if abs(value) > 1:
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.4e}"
-    return f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.2e}"
-
-
 def _metric_row(name: str, figure: Figure) -> MetricRow:
     interval, strip = "", None
     if figure.value is not None and figure.low is not None and figure.high is not None:
@@ -134,32 +123,16 @@ def _metric_row(name: str, figure: Figure) -> MetricRow:
 def _embedded(name: str, content: bytes) -> EmbeddedPicture:
     title = name.replace("_", " ").capitalize()
     caption = CAPTIONS.get(name, "")
-    return EmbeddedPicture(name, title, caption, _address("image/png", content), name in WIDE)
+    return EmbeddedPicture(name, title, caption, address("image/png", content), name in WIDE)
 
 
 def _tile(tile: Tile) -> EmbeddedTile:
     if tile.shown.picture is None:
         return EmbeddedTile(tile, "", False)
     picture = encoded(tile.shown.picture)
-    return EmbeddedTile(tile, _address(picture.media_type, picture.content), picture.exact)
-
-
-def _address(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+    return EmbeddedTile(tile, address(picture.media_type, picture.content), picture.exact)
 
 
 def _as_yaml(values: Mapping[str, object]) -> str:
     text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
     return text
-
-
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("runforge.report", "")
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")

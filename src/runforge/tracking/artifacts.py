@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,10 +30,12 @@ def fetch_file(store: Store, run_id: str, name: str, folder: Path) -> Path | Non
     what = f"{name} of run {run_id} can't be fetched"
     parent, _, last = name.rpartition("/")
     with errors_of_store(store.uri, what, _LOOK):
+        root = _local_root(store, run_id)
+        if root is not None:
+            return _copied(root, name, folder)
         listed = store.client.list_artifacts(run_id, parent or None)
         if name not in {entry.path for entry in listed if not entry.is_dir}:
             return None
-        _refuse_links(store, run_id, name)
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder) as beside:
             copied = store.client.download_artifacts(run_id, name, beside)
@@ -73,13 +76,34 @@ def _take_place(whole: Path, destination: Path) -> None:
             raise
 
 
+def _copied(root: Path, name: str, folder: Path) -> Path | None:
+    """As MLflow's client would, but at once: it asks the database four times for each file."""
+    if not (root / name).is_file():
+        return None
+    _refuse_link(root, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(root / name, folder / Path(name).name))
+
+
 def _refuse_links(store: Store, run_id: str, *names: str) -> None:
-    """MLflow would copy what they lead to, wherever that is on this machine."""
-    artifacts = store.client.get_run(run_id).info.artifact_uri
-    if not is_local_uri(artifacts):  # type: ignore[no-untyped-call]
-        return
-    root = Path(local_file_uri_to_path(artifacts))  # type: ignore[no-untyped-call]
-    for path in (root / name for name in names):
+    root = _local_root(store, run_id)
+    if root is not None:
+        for name in names:
+            _refuse_link(root, name)
+
+
+def _refuse_link(root: Path, name: str) -> None:
+    """Copying would copy what it leads to, wherever that is on this machine."""
+    parts = Path(name).parts
+    for path in (root.joinpath(*parts[: end + 1]) for end in range(len(parts))):
         if path.is_symlink():
             mend = "put the file itself there"
             raise StoreError("it is a link, not the file itself", where=str(path), mend=mend)
+
+
+def _local_root(store: Store, run_id: str) -> Path | None:
+    """The folder of a run's artifacts; None where they are not on this machine's disk."""
+    artifacts = store.client.get_run(run_id).info.artifact_uri
+    if not is_local_uri(artifacts):  # type: ignore[no-untyped-call]
+        return None
+    return Path(local_file_uri_to_path(artifacts))  # type: ignore[no-untyped-call]

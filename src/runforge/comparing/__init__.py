@@ -1,0 +1,1 @@
+"""What `runforge compare` finds between runs, says, draws and records."""
