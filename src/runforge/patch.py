@@ -95,7 +95,8 @@ def _copied_index(top: Path, new: Sequence[Path]) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="runforge-index-") as folder:
         copy = Path(folder, "index")
         if index.is_file():
-            shutil.copy(index, copy)
+            # With its time: by it git knows which files may have changed since, unseen in the index.
+            shutil.copy2(index, copy)
         environment = {"GIT_INDEX_FILE": str(copy)}
         if new:
             listed = "\0".join(f":(top,literal){path.relative_to(top)}" for path in new)
