@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from runforge.errors import DataError
 from runforge.lineage import collect, dvc_hash
 from runforge.patch import LIMIT_BYTES, uncommitted
 from runforge.redaction import is_secret_name, redact, redact_arguments
+from tests.made_sets import class_schema
 
 COMMAND = "runforge train network=cnn"
 
@@ -313,9 +315,9 @@ def test_the_description_comes_back_as_it_was_written(project, tmp_path):
     lineage = collect(project, data_root="data", command=COMMAND, overrides=("seed=1",))
     patch = uncommitted(project, data_root=project / "data")
     values = {"data": {"root": "data"}, "seed": 1}
-    told = lineage_file.describe(
-        lineage, patch, values=values, data_fingerprint="f", steps=("train",)
-    )
+    replace(class_schema([1, 1]), fingerprint="f").write(tmp_path / "schema.json")
+    told = lineage_file.describe(lineage, patch, values=values, prepared=tmp_path, steps=("train",))
+    assert told.data_fingerprint == "f"
     lineage_file.write(tmp_path / "lineage", told, patch)
     read = lineage_file.read(tmp_path / "lineage" / "lineage.json")
     assert read.commit == git(project, "rev-parse", "HEAD")
@@ -331,3 +333,12 @@ def test_a_damaged_description_is_refused(tmp_path, text):
     (tmp_path / "lineage.json").write_text(text)
     with pytest.raises(DataError, match=r"lineage\.json"):
         lineage_file.read(tmp_path / "lineage.json")
+
+
+def test_a_change_of_the_same_size_in_the_moment_of_the_commit_is_seen(project):
+    for number in range(2, 7):
+        (project / "code.py").write_text(f"a = {number}\n")
+        git(project, "commit", "-q", "-a", "-m", "next")
+        (project / "code.py").write_text("a = 9\n")
+        patch = uncommitted(project, data_root=None)
+        assert patch is not None and b"+a = 9" in patch.content

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from runforge.errors import DataError, StoreError
+from runforge.reproduction.recorded import fetch
+from runforge.tracking.store import open_store
 from tests.conftest import Project, clean_environment
 from tests.reproductions import FACTOR, Made, dirty, left, made, untouched
 
@@ -124,20 +127,22 @@ def test_data_that_are_gone(copy: Made, run_id: str) -> None:
     assert left() == []
 
 
-def test_runs_that_can_t_be_made_again(copy: Made, run_id: str) -> None:
-    store = copy.client()
-    experiment = store.get_run(run_id).info.experiment_id
-    sweep = store.create_run(experiment, tags={"runforge.kind": "sweep"}).info.run_id
-    failed = store.create_run(experiment).info.run_id
-    store.set_terminated(failed, "FAILED")
-    old = store.create_run(experiment).info.run_id
-    store.set_terminated(old)
+def test_runs_that_can_t_be_made_again(copy: Made, run_id: str, tmp_path: Path) -> None:
+    store = open_store(copy.folder, "runforge")
+    client, experiment = store.client, store.client.get_run(run_id).info.experiment_id
+    sweep = client.create_run(experiment, tags={"runforge.kind": "sweep"}).info.run_id
+    failed = client.create_run(experiment).info.run_id
+    client.set_terminated(failed, "FAILED")
+    old = client.create_run(experiment).info.run_id
+    client.set_terminated(old)
     for run, said in (
         (sweep, "it is a sweep"),
         (failed, "it is failed"),
         (old, "has no lineage/lineage.json"),
         ("nothing", "no run is called 'nothing'"),
     ):
-        told = copy.reproduce(run, code=2).stderr.strip().splitlines()
-        assert len([line for line in told if line.startswith("runforge: ")]) == 1
-        assert said in told[-1]
+        with pytest.raises(StoreError, match=said):
+            fetch(store, run, tmp_path / "fetched")
+    copy.artifact(run_id, "lineage/lineage.json").write_text("{}")
+    with pytest.raises(DataError, match="its format is None"):
+        fetch(store, run_id, tmp_path / "fetched")

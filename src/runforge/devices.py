@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from runforge import ranks
+from runforge import determinism, ranks
 from runforge.errors import ConfigError
 from runforge.settings import MachineSettings
 
@@ -46,3 +46,14 @@ def device_count(machine: MachineSettings) -> int:
         what = f"{machine.devices} GPUs are asked for, and the machine has {there}"
         raise ConfigError(what, where="machine.devices", mend="take fewer, or machine.devices=auto")
     return machine.devices
+
+
+def told_of(machine: MachineSettings) -> dict[str, str]:
+    """What only the process that trains knows of where it runs, as tags of the run."""
+    kind = device_type(machine)
+    return {
+        "runforge.device": torch.cuda.get_device_name() if kind == "cuda" else kind,
+        "runforge.processes": str(ranks.count()),
+        "runforge.threads": str(torch.get_num_threads()),
+        "runforge.determinism": determinism.described(),
+    }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
@@ -19,8 +18,8 @@ from runforge.blocks import checkpoint_activations
 from runforge.checkpoint_files import newest_whole
 from runforge.checkpoints import Checkpoints
 from runforge.datamodule import PackedData
-from runforge.determinism import described, weights_text
-from runforge.devices import device_type
+from runforge.determinism import weights_text
+from runforge.devices import device_type, told_of
 from runforge.errors import ConfigError, TrainingError
 from runforge.history import HISTORY, History, HistoryRow
 from runforge.job import Job
@@ -53,7 +52,7 @@ def run(job: Job) -> dict[str, str]:
             _fit(trainer, parts, _checkpoint(job))
         if trainer.global_step == 0:
             raise TrainingError("training did no step: the training split gave no batch")
-        tags = {**parts.tags, **_keep(trainer, parts.learner), **_machine(settings)}
+        tags = {**parts.tags, **_keep(trainer, parts.learner), **told_of(settings.machine)}
         weights = checkpoints.full_weights(parts.learner.network)
         if ranks.is_first():
             _write(job, settings, prepared, weights)
@@ -91,17 +90,6 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
         network.compile()
     _tell_random(learner.dropout_keys.left)
     return _Parts(learner, data, tags)
-
-
-def _machine(settings: Settings) -> dict[str, str]:
-    """What only the process that trains knows of where it runs."""
-    kind = device_type(settings.machine)
-    return {
-        "runforge.device": torch.cuda.get_device_name() if kind == "cuda" else kind,
-        "runforge.processes": str(ranks.count()),
-        "runforge.threads": str(torch.get_num_threads()),
-        "runforge.determinism": described(),
-    }
 
 
 def _tell_random(left: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from runforge.foreign import read_json, typed
 from runforge.identity import code_hashes, joint
 from runforge.lineage import Lineage
 from runforge.patch import Patch
+from runforge.schema import Schema
 
 FOLDER, DESCRIPTION, CHANGES = "lineage", "lineage.json", "changes.patch"
 CONFIGURATION = "configuration.yaml"
@@ -59,10 +60,10 @@ def describe(
     patch: Patch | None,
     *,
     values: Mapping[str, Any],
-    data_fingerprint: str,
+    prepared: Path,
     steps: tuple[str, ...],
 ) -> LineageFile:
-    """The lineage of a run of this process with the configuration `values`."""
+    """The lineage of a run of this process with the configuration `values` on a prepared set."""
     told = lineage.to_dict()
     told.pop("requirements")
     return LineageFile(
@@ -70,7 +71,7 @@ def describe(
         patch=None if patch is None else patch.state,
         configuration_hash=configuration_hash(values),
         data_root=str(values["data"]["root"]),
-        data_fingerprint=data_fingerprint,
+        data_fingerprint=Schema.read(prepared / "schema.json").fingerprint,
         code={name: text for name, text in code_hashes().items() if name.endswith(".py")},
         steps=steps,
     )

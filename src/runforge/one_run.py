@@ -17,8 +17,8 @@ from runforge.identity import identity
 from runforge.job import Job, Step
 from runforge.launch import Launched
 from runforge.lineage import Lineage
-from runforge.lineage_file import LineageFile, describe
-from runforge.patch import Patch, uncommitted
+from runforge.lineage_file import describe
+from runforge.patch import uncommitted
 from runforge.recording import (
     record_bundle,
     record_data,
@@ -91,7 +91,9 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
     ):
         record_start(run, plan.composed.values, origin)
         record_data(run, settings, prepared)
-        described = _described(plan, prepared, origin, changes)
+        described = describe(
+            origin, changes, values=plan.composed.values, prepared=prepared, steps=plan.steps
+        )
         record_lineage(run, places.run_folder(plan.project, run.run_id), described, changes)
         job = replace(
             _job(plan, run.run_id, prepared),
@@ -181,16 +183,6 @@ def _origin(project: Path, composed: Composed) -> Lineage:
         data_root=composed.settings.data.root,
         command=command_line(),
         overrides=composed.overrides,
-    )
-
-
-def _described(plan: Plan, prepared: Path, origin: Lineage, changes: Patch | None) -> LineageFile:
-    return describe(
-        origin,
-        changes,
-        values=plan.composed.values,
-        data_fingerprint=Schema.read(prepared / "schema.json").fingerprint,
-        steps=plan.steps,
     )
 
 

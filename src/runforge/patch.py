@@ -95,7 +95,7 @@ def _copied_index(top: Path, new: Sequence[Path]) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="runforge-index-") as folder:
         copy = Path(folder, "index")
         if index.is_file():
-            # With its time: git looks into a file that was changed in the same moment by that.
+            # With its time, by which git knows what may have changed since, unseen.
             shutil.copy2(index, copy)
         environment = {"GIT_INDEX_FILE": str(copy)}
         if new:
