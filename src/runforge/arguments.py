@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_sample(commands)
     _add_reproduce(commands)
+    _add_promote(commands)
     _add_sync(commands)
     _add_predict(commands)
     _add_export(commands)
@@ -182,6 +183,20 @@ def _add_reproduce(commands: Commands) -> None:
     reproduce.add_argument("run", metavar="RUN", help="a run's id, the beginning of one, or a name")
     reproduce.add_argument("--json", action="store_true", help="one object on standard output")
     reproduce.set_defaults(module="commands.reproduce")
+
+
+def _add_promote(commands: Commands) -> None:
+    promote = commands.add_parser(
+        "promote",
+        help="makes a run the champion if every gate holds (exit 3: it does not)",
+    )
+    promote.add_argument("run", metavar="RUN", nargs="?", help="id, prefix, name, latest or best")
+    promote.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of conf/")
+    promote.add_argument(
+        "--rollback", action="store_true", help="the champion before becomes the champion again"
+    )
+    promote.add_argument("--json", action="store_true", help="one object on standard output")
+    promote.set_defaults(module="commands.promote")
 
 
 def _add_sync(commands: Commands) -> None:

@@ -43,7 +43,7 @@ def run(job: Job) -> dict[str, str]:
     prepared = PreparedSet.open(Path(job.prepared))
     model = _model(job)
     model.to(device(settings.machine))
-    _check_same_data(model, prepared)
+    check_same_data(model, prepared)
     predictions = predict_split(model, prepared, chosen.split)
     if not ranks.is_first():
         return {}
@@ -130,7 +130,7 @@ def _check_finite(values: np.ndarray, ids: np.ndarray) -> None:
         raise TrainingError(f"{what}, first: {', '.join(lost[:SHOWN])}; {mend}")
 
 
-def _check_same_data(model: Model, prepared: PreparedSet) -> None:
+def check_same_data(model: Model, prepared: PreparedSet) -> None:
     """Other data than it was trained on will do, where its classes and inputs are the same."""
     mine, theirs = model.schema, prepared.schema
     for name in ("classes", "packed_shape", "layout", "target_kind"):

@@ -5,16 +5,16 @@ N samples, at most `MOST`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from runforge import places, raw_inputs
+from runforge import raw_inputs
 from runforge.errors import DataError
-from runforge.prepared import PreparedSet
+from runforge.prepared import PreparedSet, find_set
 from runforge.reading import Reader
 from runforge.sample import Modality
 from runforge.schema import Schema
@@ -37,7 +37,7 @@ def examples(
     """Of the files given; else of the prepared set that the model was trained on; else made up."""
     if paths:
         return _of_files(schema, modality, paths)
-    found = None if project is None else next(_prepared(project, schema.fingerprint), None)
+    found = None if project is None else find_set(project, schema.fingerprint)
     if found is None:
         return Examples(made_rows(schema), "made from the schema, as no real ones are at hand")
     data = PreparedSet.open(found)
@@ -57,14 +57,6 @@ def _of_files(schema: Schema, modality: Modality, paths: Sequence[str]) -> Examp
         mend = "name files that `runforge predict` reads"
         raise DataError("none of them can be decoded", where="--samples", mend=mend)
     return Examples(np.stack(chosen), f"{len(chosen)} real ones of {', '.join(paths)}")
-
-
-def _prepared(project: Path, fingerprint: str) -> Iterator[Path]:
-    """Prepared sets of the project that hold the same data."""
-    for path in (places.prepared(project), *sorted(places.sets(project).glob("[!.]*/"))):
-        file = path / "schema.json"
-        if file.is_file() and Schema.read(file).fingerprint == fingerprint:
-            yield path
 
 
 def made_rows(schema: Schema, count: int = 64) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from runforge.errors import ConfigError, GateRefused, RunforgeError
 
 Format = Literal["onnx", "pt2"]
 
+PREDICTED_AT_ONCE = 256
 BATCH_SIZES = (1, 2, 7, 64)
 """One is traced apart by careless exporters, the others by none."""
 
@@ -56,6 +58,18 @@ class Export:
             beside.replace(output)
         finally:
             beside.unlink(missing_ok=True)
+
+    def largest_difference(self, expected: np.ndarray) -> float:
+        """By how much what it predicts as pt2 for `rows` misses `expected` [N, C] at most.
+
+        nan or infinite where a number is not finite.
+        """
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            path = Path(folder) / "model.pt2"
+            _write_pt2(self, path)
+            predict, parts = _load_pt2(path), range(0, len(self.rows), PREDICTED_AT_ONCE)
+            found = [predict(self.rows[part : part + PREDICTED_AT_ONCE]) for part in parts]
+        return float(np.abs(np.concatenate(found) - expected).max())
 
     def _check(self, exported: Predict, form: Format) -> None:
         batches = (np.resize(self.rows, (n, *self.rows.shape[1:])) for n in BATCH_SIZES)

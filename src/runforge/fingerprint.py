@@ -15,12 +15,13 @@ from runforge.schema import Schema
 
 FREE = (
     "fresh",
+    "promotion.",
     "machine.accelerator",
     "machine.threads",
     "machine.workers",
     "machine.rendezvous",
 )
-"""Keys in which nodes may differ."""
+"""How the keys begin in which nodes may differ."""
 
 MENDS = {
     "code": "bring both to the same commit and the same packages",
@@ -57,6 +58,6 @@ def _parts(job: Job) -> dict[str, dict[str, str]]:
     flat = flatten(job.configuration)
     return {
         "code": code_hashes(),
-        "configuration": {name: str(value) for name, value in flat.items() if name not in FREE},
+        "configuration": {n: str(v) for n, v in flat.items() if not n.startswith(FREE)},
         "data": {"the prepared set": Schema.read(Path(job.prepared) / "schema.json").fingerprint},
     }

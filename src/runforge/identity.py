@@ -14,13 +14,15 @@ from typing import Any
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "kornia", "numpy")
 
+NEITHER = ("machine", "fresh", "promotion")
+"""What a training does not depend on."""
 DECIDING = ("strategy",)
 """Keys of the machine that decide what a checkpoint looks like; the rest may change."""
 
 
 def identity(values: Mapping[str, Any], **more: str | None) -> str:
     """One text for a configuration, this code, and what else must be equal: 32 hex digits."""
-    kept = {key: value for key, value in values.items() if key not in ("machine", "fresh")}
+    kept = {key: value for key, value in values.items() if key not in NEITHER}
     machine = {key: values["machine"][key] for key in DECIDING}
     return joint([kept, machine, code_hashes(), more])
 

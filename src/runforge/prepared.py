@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars
 
+from runforge import places
 from runforge.arrays import open_rows
 from runforge.checksums import check_checksums
 from runforge.errors import DataError
@@ -40,6 +41,15 @@ def _check_present(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         if not (folder / name).is_file():
             raise DataError(f"there is no {name}", where=str(folder), mend=MEND)
+
+
+def find_set(project: Path, fingerprint: str) -> Path | None:
+    """A prepared set of the project that holds those data; None where there is none any more."""
+    for folder in (places.prepared(project), *sorted(places.sets(project).glob("[!.]*/"))):
+        file = folder / SCHEMA
+        if file.is_file() and Schema.read(file).fingerprint == fingerprint:
+            return folder
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,20 @@ class EvaluationSettings(Part):
     worst: Annotated[int, Ge(0)]
 
 
+class PromotionSettings(Part):
+    """What a run must hold to become the champion."""
+
+    model: Annotated[str, Field(pattern=r"^[^/:@]+$")] | None
+    """The registered model's name; None: the data's name."""
+    minimums: dict[str, float]
+    """Least values by metric, for those that are better when lower greatest ones."""
+    significance: Annotated[float, Gt(0), Le(1)]
+    recall_drop: Annotated[float, Ge(0), Le(1)] | None
+    calibration_error: Annotated[float, Ge(0)] | None
+    tolerance: Annotated[float, Ge(0)]
+    reproduced: bool
+
+
 class MachineSettings(Part):
     """Where it runs; nothing here may change a result."""
 
@@ -131,6 +145,7 @@ class Settings(Part):
     schedule: Node
     trainer: TrainerSettings
     evaluation: EvaluationSettings
+    promotion: PromotionSettings
     machine: MachineSettings
 
     @property

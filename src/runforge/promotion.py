@@ -1,0 +1,125 @@
+"""Promoting a run: it is held against every gate, and its model becomes the champion or not."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runforge import bundle_file, evidence
+from runforge.errors import ConfigError, StoreError
+from runforge.gates import Evidence, Gate, Origin, judge
+from runforge.report.card import Subject, card
+from runforge.settings import PromotionSettings
+from runforge.tracking import champion
+from runforge.tracking.find import RunInfo, find_run
+from runforge.tracking.run import Run
+from runforge.tracking.store import Store
+
+CARD = "model_card.md"
+_NAME = re.compile(r"[^/:@'\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a run that was to be promoted."""
+
+    model: str
+    version: str
+    run_id: str
+    champion: str | None
+    """Run id of the champion that it was held against."""
+    gates: tuple[Gate, ...]
+
+    @property
+    def promoted(self) -> bool:
+        """Whether it is the champion now."""
+        return all(gate.holds for gate in self.gates)
+
+    def to_json(self) -> str:
+        """One object."""
+        return json.dumps({**asdict(self), "promoted": self.promoted})
+
+
+def promote(store: Store, project: Path, reference: str, settings: PromotionSettings) -> Decision:
+    """Holds the run that `reference` means against every gate; makes it the champion if all hold.
+
+    Raises `UserError` where it can't be judged: it did not finish, is the champion already, or what
+    it takes is not there. Nothing is changed then.
+    """
+    run = _finished(store, reference)
+    model = model_name(settings.model or run.parameters.get("data.name", ""))
+    with champion.one_at_a_time(store):
+        holder = champion.holder(store, model, champion.CHAMPION)
+        if holder and holder.run_id == run.run_id:
+            mend = "promote another run, or go back: `runforge promote --rollback`"
+            raise StoreError(f"it is {model}@champion already", where=f"run {run}", mend=mend)
+        found, gates = _judged(store, project, run, holder, settings)
+        version = champion.register(store, model, run.run_id)
+        other = holder.run_id if holder else None
+        decision = Decision(model, version.number, run.run_id, other, gates)
+        _record(store, project, run, found, decision)
+        if decision.promoted:
+            champion.move(store, model, version, holder)
+    return decision
+
+
+def model_name(name: str) -> str:
+    """The name that a model is registered by; raises `ConfigError` where MLflow takes no such."""
+    if not _NAME.fullmatch(name):
+        mend = "letters, digits, blanks, dots and dashes: promotion.model=NAME"
+        raise ConfigError(f"{name!r} can't be a model's name", where="promotion.model", mend=mend)
+    return name
+
+
+def _finished(store: Store, reference: str) -> RunInfo:
+    run = find_run(store, reference)
+    if run.status != "FINISHED":
+        mend = "name a run that finished: `runforge runs`"
+        raise StoreError(f"it is {run.status.lower()}", where=f"run {run}", mend=mend)
+    return run
+
+
+def _judged(
+    store: Store,
+    project: Path,
+    run: RunInfo,
+    holder: champion.Version | None,
+    settings: PromotionSettings,
+) -> tuple[Evidence, tuple[Gate, ...]]:
+    candidate, data = evidence.evidence_of(store, run), evidence.set_of(project, run)
+    folder = evidence.bundle_of(store, project, run.run_id)
+    difference = evidence.export_difference(candidate, folder, data)
+    other = None
+    if holder is not None:
+        other = evidence.evidence_of(store, find_run(store, holder.run_id))
+        if not evidence.same_samples(candidate.predictions, other.predictions):
+            theirs = evidence.bundle_of(store, project, holder.run_id)
+            other = evidence.on_the_samples_of(candidate, other, theirs, data)
+    return candidate, judge(candidate, other, _origin(run), difference, settings)
+
+
+def _origin(run: RunInfo) -> Origin:
+    tags = run.tags
+    clean = tags.get("runforge.git_dirty") == "false"
+    return Origin(
+        git_commit=tags.get("runforge.git_commit"),
+        changes_kept=clean or tags.get("runforge.patch") in ("none", "whole"),
+        data_hash=tags.get("runforge.data_dvc_hash"),
+        reproduction=tags.get("runforge.reproduction"),
+    )
+
+
+def _record(store: Store, project: Path, run: RunInfo, found: Evidence, decision: Decision) -> None:
+    """On the version: decision, gates and card; of one that is promoted the card on its run too."""
+    schema = bundle_file.read(evidence.bundle_of(store, project, run.run_id)).schema
+    subject = Subject(run.run_id, run.name, run.tags, found.numbers, found.predictions, schema)
+    text = card(subject, decision)
+    said = "promoted" if decision.promoted else "refused"
+    gates = json.dumps([asdict(gate) for gate in decision.gates])
+    tags = {champion.DECISION: said, champion.GATES: gates}
+    version = champion.Version(decision.version, run.run_id)
+    champion.note(store, decision.model, version, tags, text)
+    if decision.promoted:
+        Run(store, run.run_id).log_text(text, CARD)
