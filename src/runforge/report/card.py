@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import jinja2
 import numpy as np
 
 from runforge.metrics.answers import Answers
 from runforge.predictions import Predictions
-from runforge.report.page import number
+from runforge.report.template import number, template
 from runforge.schema import Schema
 
 MOST_CLASSES = 20
@@ -79,7 +78,8 @@ def card(subject: Subject, decision: Decided) -> str:
     classes = subject.schema.classes
     shown = [] if counts is None or len(classes) > MOST_CLASSES else counts.tolist()
     origin = [(name, subject.tags.get(f"runforge.{name}", "unknown")) for name in ORIGIN]
-    return _template().render(
+    filters = {"text": _text, "shortened": _shortened}
+    return template("card.md.j2", filters=filters).render(
         subject=subject,
         decision=decision,
         schema=subject.schema,
@@ -137,12 +137,3 @@ def _shortened(classes: Sequence[str]) -> str:
         len(classes) - MOST_CLASSES,
     )
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("runforge.report", "")
-    environment = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(text=_text, shortened=_shortened)
-    return environment.get_template("card.md.j2")

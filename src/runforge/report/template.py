@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import jinja2
 
 
-def template(name: str) -> jinja2.Template:
-    """A template of this folder; a name that it uses and is not given is an error."""
-    loader = jinja2.PackageLoader("runforge.report", "")
+def template(
+    name: str, *, filters: Mapping[str, Callable[..., str]] | None = None
+) -> jinja2.Template:
+    """A template of this folder; a name that it uses and is not given is an error.
+
+    HTML escapes by itself; Markdown by `filters`, which its template names.
+    """
     environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
+        loader=jinja2.PackageLoader("runforge.report", ""),
+        autoescape=".html" in name,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(filters or {})
     return environment.get_template(name)
 
 
