@@ -28,7 +28,7 @@ PARTS = (
 
 
 TIMEOUT_S = 900
-"""Of a command, on a machine with ten times as much to do as it can; a benchmark may take longer."""
+"""Of a command, on a machine with ten times the work that it can do."""
 
 
 @dataclass(frozen=True, slots=True)
