@@ -136,3 +136,19 @@ def test_made_again_where_that_is_asked_for(verdict: str | None, holds: bool) ->
     name, origin = "made again with the same numbers", replace(ORIGIN, reproduction=verdict)
     assert gates(evidence([]), origin=origin, reproduced=True)[name].holds is holds
     assert name not in gates(evidence([]), origin=origin)
+
+
+def test_a_value() -> None:
+    """Two regressors: the one that misses more by far is refused by the paired bootstrap."""
+    generator = np.random.default_rng(0)
+    targets = generator.normal(size=COUNT)
+    ids = np.array([f"s{row:04}" for row in range(COUNT)])
+
+    def regressor(spread: float) -> Evidence:
+        values = (targets + spread * generator.normal(size=COUNT)).astype(np.float32)[:, None]
+        return Evidence("r", "r2", {}, Predictions(ids, "test", targets, values, ()))
+
+    close, far = regressor(0.1), regressor(1.0)
+    assert not gates(far, close)["not worse than the champion"].holds
+    assert gates(close, far)["not worse than the champion"].holds
+    assert "recall of every class" not in gates(close, far)
