@@ -131,7 +131,7 @@ def test_other_data_the_champion_is_evaluated_on_them(project: Project, good: st
         assert gates["same test set"]["holds"], gates
     finally:
         project.git("checkout", "--quiet", "--", "data.dvc")
-        project.run("dvc", "checkout", "--quiet", "--force")
+        project.run("dvc", "checkout", "--quiet", "--force", "data.dvc")
 
 
 @pytest.mark.parametrize(
