@@ -17,6 +17,7 @@ from runforge import places, signals
 from runforge.config import PARAMS
 from runforge.launch import CHECK_S, STOP_MARGIN_S
 from runforge.process import PR_SET_PDEATHSIG
+from runforge.unfinished import IDENTITY
 
 _LIBRARY = ctypes.CDLL(None)
 
@@ -63,8 +64,11 @@ def rerun(orders: Orders) -> Done:
 
 def begun(copy: Path) -> str | None:
     """The id of the run that was begun in a work tree; None: none yet."""
-    folders = (path for path in places.runs(copy).glob("*") if path.is_dir())
-    return next((path.name for path in folders), None)
+    # The run whose weights it begins with has a folder there, too, which holds its bundle alone.
+    of_runs = (
+        path for name in (IDENTITY, "job.json") for path in places.runs(copy).glob(f"*/{name}")
+    )
+    return next((path.parent.name for path in of_runs), None)
 
 
 def _done(orders: Orders, failed: str | None = None) -> Done:
