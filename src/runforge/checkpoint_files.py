@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from runforge.errors import TrainingError
@@ -52,10 +52,15 @@ class CheckpointFiles:
     def finish(self) -> None:
         """Returns when all is on disk; raises `TrainingError` where it could not be written."""
         try:
-            if self._writing is not None:
-                self._writing.result()
-        except (OSError, RuntimeError) as error:
-            raise cannot_write(self.folder, error) from error
+            if self._writing is None:
+                return
+            # What a signal raises meanwhile, such as a lost loading process, is not the writer's.
+            wait([self._writing])
+            error = self._writing.exception()
+            if isinstance(error, OSError | RuntimeError):
+                raise cannot_write(self.folder, error) from error
+            if error is not None:
+                raise error
         finally:
             self._writing = None
 
