@@ -67,37 +67,60 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_train(commands: Commands) -> None:
-    train = commands.add_parser(
-        "train",
-        help="one run, or with -m a sweep: prepares, trains, evaluates, records",
-        description=TRAIN_HELP,
+def _command(
+    commands: Commands, name: str, summary: str, description: str = ""
+) -> argparse.ArgumentParser:
+    """A command that the module of its name under `commands` runs."""
+    made = commands.add_parser(
+        name,
+        help=summary,
+        description=description or None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(module=f"commands.{name}")
+    return made
+
+
+def _model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
+
+
+def _device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="JSON on standard output")
+
+
+def _overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of conf/")
+
+
+def _add_train(commands: Commands) -> None:
+    train = _command(
+        commands,
+        "train",
+        "one run, or with -m a sweep: prepares, trains, evaluates, records",
+        TRAIN_HELP,
     )
     train.add_argument(
         "-m", "--multirun", action="store_true", help="a sweep over all combinations"
     )
-    train.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of conf/")
-    train.set_defaults(module="commands.train")
+    _overrides(train)
 
 
 def _add_sample(commands: Commands) -> None:
-    sample = commands.add_parser("sample", help="writes a sample data set that needs no download")
+    sample = _command(commands, "sample", "writes a sample data set that needs no download")
     sample.add_argument("name", metavar="NAME", help="digits, breast_cancer or diabetes")
     sample.add_argument(
         "folder", metavar="FOLDER", nargs="?", help="default: the root in conf/data/NAME.yaml"
     )
-    sample.set_defaults(module="commands.sample")
 
 
 def _add_predict(commands: Commands) -> None:
-    predict = commands.add_parser(
-        "predict",
-        help="what a model says of raw files",
-        description=PREDICT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    predict.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
+    predict = _command(commands, "predict", "what a model says of raw files", PREDICT_HELP)
+    _model(predict)
     predict.add_argument("--output", metavar="FILE", help="default: standard output")
     predict.add_argument(
         "--format",
@@ -107,19 +130,15 @@ def _add_predict(commands: Commands) -> None:
     predict.add_argument(
         "--batch-size", type=_positive, default=256, metavar="N", help="samples at once (256)"
     )
-    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    _device(predict)
     predict.add_argument("inputs", nargs="+", metavar="FILE|FOLDER|-")
-    predict.set_defaults(module="commands.predict")
 
 
 def _add_export(commands: Commands) -> None:
-    export = commands.add_parser(
-        "export",
-        help="a model as ONNX or pt2, checked against the trained one",
-        description=EXPORT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    export = _command(
+        commands, "export", "a model as ONNX or pt2, checked against the trained one", EXPORT_HELP
     )
-    export.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
+    _model(export)
     export.add_argument("--format", required=True, choices=("onnx", "pt2"))
     export.add_argument("--output", metavar="PATH", help="default: model.onnx or model.pt2")
     export.add_argument(
@@ -129,17 +148,11 @@ def _add_export(commands: Commands) -> None:
         metavar="FILE",
         help="raw samples to hold it against; default: the prepared set that it was trained on",
     )
-    export.set_defaults(module="commands.export")
 
 
 def _add_serve(commands: Commands) -> None:
-    serve = commands.add_parser(
-        "serve",
-        help="a model over HTTP",
-        description=SERVE_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    serve.add_argument("--model", required=True, metavar="REF", help=REF_HELP)
+    serve = _command(commands, "serve", "a model over HTTP", SERVE_HELP)
+    _model(serve)
     serve.add_argument("--host", default="127.0.0.1", help="127.0.0.1: this machine alone")
     serve.add_argument("--port", type=_port, default=8000, help="8000; 0: any that is free")
     serve.add_argument(
@@ -156,8 +169,7 @@ def _add_serve(commands: Commands) -> None:
     serve.add_argument(
         "--max-waiting", type=_positive, default=64, metavar="N", help="requests at once (64)"
     )
-    serve.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    serve.set_defaults(module="commands.serve")
+    _device(serve)
 
 
 def _port(text: str) -> int:
@@ -175,59 +187,55 @@ def _positive(text: str) -> int:
 
 
 def _add_reproduce(commands: Commands) -> None:
-    reproduce = commands.add_parser(
+    reproduce = _command(
+        commands,
         "reproduce",
-        help="makes a run again from its lineage and checks it, number for number",
-        description="Exit code 0: identical. 4: not. 2: its commit or its data can't be had.",
+        "makes a run again from its lineage and checks it, number for number",
+        "Exit code 0: identical. 4: not. 2: its commit or its data can't be had.",
     )
     reproduce.add_argument("run", metavar="RUN", help="a run's id, the beginning of one, or a name")
-    reproduce.add_argument("--json", action="store_true", help="one object on standard output")
-    reproduce.set_defaults(module="commands.reproduce")
+    _json(reproduce)
 
 
 def _add_promote(commands: Commands) -> None:
-    promote = commands.add_parser(
-        "promote",
-        help="makes a run the champion if every gate holds (exit 3: it does not)",
+    promote = _command(
+        commands, "promote", "makes a run the champion if every gate holds (exit 3: it does not)"
     )
     promote.add_argument("run", metavar="RUN", nargs="?", help="id, prefix, name, latest or best")
-    promote.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of conf/")
+    _overrides(promote)
     promote.add_argument(
         "--rollback", action="store_true", help="the champion before becomes the champion again"
     )
-    promote.add_argument("--json", action="store_true", help="one object on standard output")
-    promote.set_defaults(module="commands.promote")
+    _json(promote)
 
 
 def _add_sync(commands: Commands) -> None:
-    sync = commands.add_parser(
-        "sync", help="delivers what waited on disk while the MLflow store was away"
+    sync = _command(
+        commands, "sync", "delivers what waited on disk while the MLflow store was away"
     )
-    sync.add_argument("--json", action="store_true", help="one object on standard output")
-    sync.set_defaults(module="commands.sync")
+    _json(sync)
 
 
 def _add_runs(commands: Commands) -> None:
-    runs = commands.add_parser("runs", help="lists runs, the newest first")
+    runs = _command(commands, "runs", "lists runs, the newest first")
     runs.add_argument("--experiment", metavar="NAME", help="of this MLflow experiment only")
     runs.add_argument("--limit", metavar="N", default="20", help="at most so many (default: 20)")
     runs.add_argument(
         "--status", metavar="STATUS", help="running, finished, failed, killed or scheduled"
     )
-    runs.add_argument("--json", action="store_true", help="one array on standard output")
-    runs.set_defaults(module="commands.runs")
+    _json(runs)
 
 
 def _add_compare(commands: Commands) -> None:
-    compare = commands.add_parser(
+    compare = _command(
+        commands,
         "compare",
-        help="what differs between runs, and whether one is better by more than chance",
-        description="The first run is what the others are held against.",
+        "what differs between runs, and whether one is better by more than chance",
+        "The first run is what the others are held against.",
     )
     compare.add_argument(
         "runs", nargs="+", metavar="RUN", help="id, beginning of one, name, latest or best"
     )
     compare.add_argument("--diff", action="store_true", help="the code's diff, line by line")
-    compare.add_argument("--json", action="store_true", help="one object on standard output")
+    _json(compare)
     compare.add_argument("--html", metavar="PATH", help="a copy of the page goes there")
-    compare.set_defaults(module="commands.compare")

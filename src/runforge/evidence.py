@@ -14,7 +14,7 @@ from runforge.exporting import Export
 from runforge.gates import Evidence
 from runforge.predictions import Predictions
 from runforge.prepared import PreparedSet, find_set
-from runforge.tracking.artifacts import download_bundle, fetch_file
+from runforge.tracking.artifacts import PREDICTIONS, download_bundle, fetch_file
 from runforge.tracking.find import PRIMARY_METRIC, RunInfo
 from runforge.tracking.store import Store
 
@@ -23,7 +23,7 @@ def evidence_of(store: Store, run: RunInfo) -> Evidence:
     """As the run's evaluation recorded it; raises `StoreError` where it has none."""
     split, _, name = run.tags.get(PRIMARY_METRIC, "").rpartition(":")[0].partition("/")
     with TemporaryDirectory() as folder:
-        file = fetch_file(store, run.run_id, "evaluation/predictions.parquet", Path(folder))
+        file = fetch_file(store, run.run_id, PREDICTIONS, Path(folder))
         if file is None or not name:
             mend = "name a run that was evaluated: `runforge runs`"
             raise StoreError("it was not evaluated", where=f"run {run}", mend=mend)
@@ -57,7 +57,12 @@ def on_the_samples_of(
     `judged` is what is known of that model on other samples.
     """
     model = bundle.load(folder)
-    evaluating.check_same_data(model, data)
+    try:
+        evaluating.check_same_data(model, data)
+    except DataError as error:
+        what = f"the champion (run {judged.run_id}) can't be held against it: {error.what}"
+        mend = "let it compete under another name: promotion.model=NAME"
+        raise DataError(what, where=f"run {evidence.run_id}", mend=mend) from error
     predictions = evaluating.predict_split(model, data, evidence.predictions.split)
     figures = model.task.figures(predictions, resamples=100, seed=0)
     return replace(judged, numbers=figures.numbers(), predictions=predictions)
@@ -66,17 +71,10 @@ def on_the_samples_of(
 def export_difference(evidence: Evidence, folder: Path, data: PreparedSet) -> float:
     """By how much the exported model misses what the trained one predicted, over every sample."""
     predictions, place = evidence.predictions, {name: row for row, name in enumerate(data.ids)}
+    if not place.keys() >= set(predictions.ids.tolist()):
+        mend = "evaluate it again on the data that it was trained on"
+        where = f"run {evidence.run_id}"
+        raise DataError("it was evaluated on samples of other data", where=where, mend=mend)
     rows = np.array([place[name] for name in predictions.ids.tolist()])
     model = bundle.load(folder)
     return Export(model, np.asarray(data.inputs[rows]), {}).largest_difference(predictions.values)
-
-
-def same_samples(one: Predictions, other: Predictions) -> bool:
-    """Whether both are of the same samples with the same truth, whatever their order."""
-    return one.classes == other.classes and _truth(one) == _truth(other)
-
-
-def _truth(predictions: Predictions) -> dict[str, float]:
-    return dict(
-        zip(predictions.ids.tolist(), np.asarray(predictions.targets).tolist(), strict=True)
-    )

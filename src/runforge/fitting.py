@@ -77,7 +77,8 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
     tags = _initialise(network, job.initial_bundle) if ranks.is_first() else {}
     for tensor in network.state_dict().values():
         ranks.take_from_first(tensor)
-    tags["runforge.initial_weights"] = weights_text(network.state_dict())
+    if ranks.is_first():  # those of all
+        tags["runforge.initial_weights"] = weights_text(network.state_dict())
     learner = Learner(
         network=_shared_out(network, settings, data.train_order()),
         task=task,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from runforge.metrics.answers import Answers
 from runforge.metrics.common import common_samples
 from runforge.metrics.figures import Confusion
 from runforge.metrics.names import LOWER
 from runforge.metrics.paired import Difference, pairs
 from runforge.metrics.rates import class_rows
+from runforge.metrics.together import confusion_counts
 from runforge.predictions import Predictions
 from runforge.settings import PromotionSettings
 
@@ -71,13 +71,21 @@ def judge(
     )
 
 
+def comparable(one: Predictions, other: Predictions) -> bool:
+    """Whether both are of the same samples, with the same truth and the same classes."""
+    if bool(one.classes) != bool(other.classes):
+        return False
+    both = common_samples([one, other])
+    return both.same_samples and both.same_classes
+
+
 def _against(
     candidate: Evidence, champion: Evidence, settings: PromotionSettings
 ) -> Iterator[Gate]:
     both = common_samples([champion.predictions, candidate.predictions])
     yield Gate(
         "same test set",
-        both.same_samples and both.same_classes,
+        comparable(candidate.predictions, champion.predictions),
         f"{both.shared} samples of both, {len(both.relabelled)} of them relabelled",
         {"samples": len(candidate.predictions.ids), "shared": both.shared},
     )
@@ -90,7 +98,6 @@ def _against(
 
 
 def _not_worse(found: Difference, significance: float) -> Gate:
-    """One-sided: a run that is better by more than chance is the last to be refused."""
     first, second, p_value = found.first, found.second, found.p_value
     if first is None or second is None or p_value is None:
         return Gate("not worse than the champion", False, f"{found.metric} is undefined", {})
@@ -114,7 +121,7 @@ def _recalls(candidate: Evidence, champion: Evidence, drop: float) -> Gate:
 
 
 def _recall_by_class(predictions: Predictions) -> dict[str, float]:
-    confusion = Confusion(predictions.classes, Answers.of(predictions).counts)
+    confusion = Confusion(predictions.classes, confusion_counts(predictions))
     return {row.name: row.recall for row in class_rows(confusion) if row.recall is not None}
 
 

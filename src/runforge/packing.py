@@ -24,7 +24,7 @@ from runforge.errors import ConfigError, DataError
 from runforge.manifest import Entry, write_manifest, write_quarantine
 from runforge.quality import Noticed, Used
 from runforge.reading import Reader, readable
-from runforge.sample import SPLITS, Modality, Sample, Source
+from runforge.sample import SPLITS, Modality, Sample, Source, parse_number
 from runforge.schema import Schema, TargetKind
 from runforge.splitting import Shares, assign, unique_ids
 from runforge.unchanged import unchanged
@@ -56,18 +56,9 @@ class PackingSettings:
         """Why a label can't be used; None where it can."""
         if label == "":
             return f"it has no label ({self.target_name})"
-        if self.target_kind == "value" and value_of(label) is None:
+        if self.target_kind == "value" and parse_number(label) is None:
             return f"its label {label[:40]!r} is no finite number"
         return None
-
-
-def value_of(label: str) -> float | None:
-    """The finite float32 that a label reads as; None where it is none."""
-    try:
-        value = float(label)
-    except ValueError:
-        return None
-    return value if abs(value) <= float(np.finfo(np.float32).max) and "_" not in label else None
 
 
 def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by the caller

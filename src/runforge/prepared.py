@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +45,14 @@ def _check_present(folder: Path, names: Sequence[str]) -> None:
 
 
 def find_set(project: Path, fingerprint: str) -> Path | None:
-    """A prepared set of the project that holds those data; None where there is none any more."""
+    """A prepared set of the project that holds those data; None where there is none any more.
+
+    A damaged one is none.
+    """
     for folder in (places.prepared(project), *sorted(places.sets(project).glob("[!.]*/"))):
-        file = folder / SCHEMA
-        if file.is_file() and Schema.read(file).fingerprint == fingerprint:
-            return folder
+        with suppress(OSError, ValueError):
+            if Schema.read(folder / SCHEMA).fingerprint == fingerprint:
+                return folder
     return None
 
 

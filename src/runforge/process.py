@@ -12,18 +12,26 @@ PARENT = "RUNFORGE_PARENT"
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
+_LIBRARY = ctypes.CDLL(None)
+"""Opened before any fork: between fork and exec nothing may be loaded."""
+
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
     """Ends this process when the one that started it is gone; on Linux the kernel sees to it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    ask_to_be_told(number)
     end_without_parent()  # it may have gone before the kernel was asked
+
+
+def ask_to_be_told(number: signal.Signals = signal.SIGTERM) -> None:
+    """Has the kernel send that signal to this process when its parent ends (Linux only)."""
+    if sys.platform == "linux":
+        _LIBRARY.prctl(PR_SET_PDEATHSIG, number)
 
 
 def name_process(name: str) -> None:
     """The name that `ps -c` and `top` show, of 15 letters at most (Linux only)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())
+        _LIBRARY.prctl(PR_SET_NAME, name.encode())
 
 
 def end_without_parent() -> None:

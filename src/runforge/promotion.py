@@ -7,13 +7,15 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from runforge import bundle_file, evidence
+from runforge import evidence
 from runforge.errors import ConfigError, StoreError
-from runforge.gates import Evidence, Gate, Origin, judge
+from runforge.gates import Evidence, Gate, Origin, comparable, judge
 from runforge.report.card import Subject, card
+from runforge.schema import Schema
 from runforge.settings import PromotionSettings
 from runforge.tracking import champion
 from runforge.tracking.find import RunInfo, find_run
+from runforge.tracking.registry import ModelVersion, with_alias
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store
 
@@ -51,17 +53,18 @@ def promote(store: Store, project: Path, reference: str, settings: PromotionSett
     run = _finished(store, reference)
     model = model_name(settings.model or run.parameters.get("data.name", ""))
     with champion.one_at_a_time(store):
-        holder = champion.holder(store, model, champion.CHAMPION)
+        holder = with_alias(store, model, champion.CHAMPION)
         if holder and holder.run_id == run.run_id:
             mend = "promote another run, or go back: `runforge promote --rollback`"
             raise StoreError(f"it is {model}@champion already", where=f"run {run}", mend=mend)
-        found, gates = _judged(store, project, run, holder, settings)
+        found = _judged(store, project, run, holder, settings)
         version = champion.register(store, model, run.run_id)
         other = holder.run_id if holder else None
-        decision = Decision(model, version.number, run.run_id, other, gates)
-        _record(store, project, run, found, decision)
+        decision = Decision(model, version.version, run.run_id, other, found.gates)
+        # First the alias, then what says so: what was cut off in between says too little.
         if decision.promoted:
-            champion.move(store, model, version, holder)
+            champion.move(store, version, holder)
+        _record(store, run, version, found, decision)
     return decision
 
 
@@ -81,23 +84,31 @@ def _finished(store: Store, reference: str) -> RunInfo:
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    candidate: Evidence
+    schema: Schema
+    gates: tuple[Gate, ...]
+
+
 def _judged(
     store: Store,
     project: Path,
     run: RunInfo,
-    holder: champion.Version | None,
+    holder: ModelVersion | None,
     settings: PromotionSettings,
-) -> tuple[Evidence, tuple[Gate, ...]]:
+) -> _Judged:
     candidate, data = evidence.evidence_of(store, run), evidence.set_of(project, run)
     folder = evidence.bundle_of(store, project, run.run_id)
     difference = evidence.export_difference(candidate, folder, data)
     other = None
     if holder is not None:
         other = evidence.evidence_of(store, find_run(store, holder.run_id))
-        if not evidence.same_samples(candidate.predictions, other.predictions):
+        if not comparable(candidate.predictions, other.predictions):
             theirs = evidence.bundle_of(store, project, holder.run_id)
             other = evidence.on_the_samples_of(candidate, other, theirs, data)
-    return candidate, judge(candidate, other, _origin(run), difference, settings)
+    gates = judge(candidate, other, _origin(run), difference, settings)
+    return _Judged(candidate, data.schema, gates)
 
 
 def _origin(run: RunInfo) -> Origin:
@@ -111,15 +122,15 @@ def _origin(run: RunInfo) -> Origin:
     )
 
 
-def _record(store: Store, project: Path, run: RunInfo, found: Evidence, decision: Decision) -> None:
+def _record(
+    store: Store, run: RunInfo, version: ModelVersion, found: _Judged, decision: Decision
+) -> None:
     """On the version: decision, gates and card; of one that is promoted the card on its run too."""
-    schema = bundle_file.read(evidence.bundle_of(store, project, run.run_id)).schema
-    subject = Subject(run.run_id, run.name, run.tags, found.numbers, found.predictions, schema)
+    numbers, predictions = found.candidate.numbers, found.candidate.predictions
+    subject = Subject(run.run_id, run.name, run.tags, numbers, predictions, found.schema)
     text = card(subject, decision)
     said = "promoted" if decision.promoted else "refused"
     gates = json.dumps([asdict(gate) for gate in decision.gates])
-    tags = {champion.DECISION: said, champion.GATES: gates}
-    version = champion.Version(decision.version, run.run_id)
-    champion.note(store, decision.model, version, tags, text)
+    champion.note(store, version, {champion.DECISION: said, champion.GATES: gates}, text)
     if decision.promoted:
         Run(store, run.run_id).log_text(text, CARD)

@@ -23,6 +23,17 @@ Raw = bytes | np.ndarray | Mapping[str, str | None]
 SPLITS = ("train", "validation", "test")
 
 
+def parse_number(text: str) -> float | None:
+    """The finite float32 that a cell or a label reads as; None where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    # Python's own grouping, `1_000`, is no number in a table.
+    fits = abs(value) <= float(np.finfo(np.float32).max) and "_" not in text
+    return value if fits else None
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled sample of the raw data."""

@@ -6,9 +6,6 @@ import argparse
 import json
 import sys
 
-from rich.console import Console
-from rich.table import Table
-
 from runforge import config
 from runforge.errors import ConfigError, GateRefused
 
@@ -30,15 +27,14 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(moved) if options.json else now.run_id)
         return
     from runforge.promotion import promote
+    from runforge.terminal import print_table
 
     decision = promote(store, project, options.run, settings)
     if options.json:
         print(decision.to_json())
     else:
-        table = Table("gate", "holds", "found")
-        for gate in decision.gates:
-            table.add_row(gate.name, "yes" if gate.holds else "no", gate.told)
-        Console().print(table)
+        rows = [(gate.name, "yes" if gate.holds else "no", gate.told) for gate in decision.gates]
+        print_table(("gate", "holds", "found"), rows)
     if not decision.promoted:
         failed = next(gate for gate in decision.gates if not gate.holds)
         raise GateRefused(f"run {decision.run_id} is refused: {failed.name}: {failed.told}")

@@ -15,11 +15,9 @@ from runforge.errors import StoreError, UserError
 from runforge.lineage_file import CHANGES, CONFIGURATION, DESCRIPTION, FOLDER, REQUIREMENTS
 from runforge.predictions import Predictions
 from runforge.prepared import MANIFEST
-from runforge.tracking.artifacts import fetch_file
+from runforge.tracking.artifacts import PREDICTIONS, fetch_file
 from runforge.tracking.find import KIND, RunInfo, find_run
 from runforge.tracking.store import Store
-
-PREDICTIONS = "evaluation/predictions.parquet"
 
 MOST_RUNS = 26
 """As many as there are letters to call them by."""

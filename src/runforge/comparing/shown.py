@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runforge import places, targets
+from runforge import targets
 from runforge.errors import DataError
-from runforge.prepared import SCHEMA, PreparedSet
+from runforge.prepared import PreparedSet, find_set
 from runforge.sample import Shown
-from runforge.schema import Schema
 
 ShownById = Callable[[str], Shown | None]
 
@@ -24,8 +23,8 @@ def samples_shown(project: Path, fingerprints: Sequence[str]) -> ShownById | Non
 
     None where there is none of them.
     """
-    there = _sets(project)
-    folder = next((there[one] for one in fingerprints if one in there), None)
+    found = (find_set(project, fingerprint) for fingerprint in fingerprints)
+    folder = next((folder for folder in found if folder is not None), None)
     if folder is None:
         return None
     try:
@@ -43,15 +42,3 @@ def samples_shown(project: Path, fingerprints: Sequence[str]) -> ShownById | Non
         return found
 
     return shown
-
-
-def _sets(project: Path) -> dict[str, Path]:
-    """The prepared sets of a project, by fingerprint; damaged ones are none."""
-    folders = (places.prepared(project), *sorted(places.sets(project).glob("*/")))
-    found = {}
-    for folder in folders:
-        try:
-            found[Schema.read(folder / SCHEMA).fingerprint] = folder
-        except (OSError, ValueError):
-            continue
-    return found

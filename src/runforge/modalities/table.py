@@ -14,7 +14,7 @@ import numpy as np
 
 from runforge.errors import ConfigError, DataError, Refused
 from runforge.ordering import natural_order
-from runforge.sample import Raw, Shown
+from runforge.sample import Raw, Shown, parse_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,17 +149,6 @@ class Table:
 
 
 STATISTICS = ("column", "number", "mean", "std", "median", "indicator", "category", "code")
-
-
-def parse_number(cell: str) -> float | None:
-    """The finite float32 that a cell reads as; None where it is none."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    # Python's own grouping, `1_000`, is no number in a table.
-    fits = abs(value) <= float(np.finfo(np.float32).max) and "_" not in cell
-    return value if fits else None
 
 
 def _cells(raw: Raw) -> Mapping[str, str | None]:

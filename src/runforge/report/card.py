@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from runforge.metrics.answers import Answers
+from runforge.metrics.together import confusion_counts
 from runforge.predictions import Predictions
 from runforge.report.template import number, template
 from runforge.schema import Schema
@@ -97,7 +97,7 @@ def _counts(subject: Subject) -> np.ndarray | None:
     predictions = subject.predictions.only_finite()
     if predictions is None or not predictions.classes:
         return None
-    return Answers.of(predictions).counts
+    return confusion_counts(predictions)
 
 
 def _figures(numbers: Mapping[str, float]) -> Iterator[FigureRow]:

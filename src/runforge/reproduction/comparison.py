@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 
 from runforge import bundle_file
 from runforge.bundle_file import DESCRIPTION, WEIGHTS
+from runforge.metrics.together import confusion_counts
 from runforge.predictions import Predictions
-from runforge.tracking.artifacts import BUNDLE, fetch_file
+from runforge.tracking.artifacts import BUNDLE, PREDICTIONS, fetch_file
 from runforge.tracking.find import RunInfo
 from runforge.tracking.store import Store
 from runforge.tracking.values import Values, metric_values
@@ -24,8 +25,6 @@ State = Literal["identical", "near", "different", "missing"]
 ABSOLUTE, RELATIVE = 1e-5, 1e-3
 """Near is what differs by at most ABSOLUTE + RELATIVE × the value: other kernels, or sums in
 another order, carried through a training; a wrong setting moves figures by more."""
-
-PREDICTIONS = "evaluation/predictions.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,21 +189,17 @@ def predictions(was: Predictions, now: Predictions) -> tuple[Check, ...]:
 
 
 def _confusion(was: Predictions, now: Predictions) -> Check:
-    cells = [_cells(one) for one in (was, now)]
-    names = sorted(cells[0].keys() | cells[1].keys())
-    odd = [n for n in names if cells[0].get(n, 0) != cells[1].get(n, 0)]
-    if not odd:
-        return Check("confusion matrix", "identical")
-    actual, predicted = odd[0]
-    text = f"{len(odd)} cells differ, first {actual} taken for {predicted}: "
-    text += f"{cells[0].get(odd[0], 0)} → {cells[1].get(odd[0], 0)}"
-    return Check("confusion matrix", "different", text)
-
-
-def _cells(predictions: Predictions) -> dict[tuple[str, str], int]:
-    names = (*predictions.classes, "none")  # the last one is that of `NO_CLASS`, -1
-    found: dict[tuple[str, str], int] = {}
-    for target, code in zip(predictions.targets, predictions.predicted, strict=True):
-        cell = (names[int(target)], names[int(code)])
-        found[cell] = found.get(cell, 0) + 1
-    return found
+    """Of samples that have a prediction, which an evaluation that ended gives to each."""
+    name, finite = "confusion matrix", (was.only_finite(), now.only_finite())
+    if was.classes != now.classes or finite[0] is None or finite[1] is None:
+        return Check(name, "different", "other classes, or no predictions")
+    counts = [confusion_counts(one) for one in finite if one]
+    odd = np.argwhere(counts[0] != counts[1])
+    if not len(odd):
+        return Check(name, "identical")
+    actual, predicted = (int(code) for code in odd[0])
+    text = (
+        f"{len(odd)} cells differ, first {was.classes[actual]} taken for {was.classes[predicted]}"
+    )
+    text += f": {counts[0][actual, predicted]} → {counts[1][actual, predicted]}"
+    return Check(name, "different", text)

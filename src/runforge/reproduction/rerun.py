@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,10 +14,8 @@ import yaml
 from runforge import places, signals
 from runforge.config import PARAMS
 from runforge.launch import CHECK_S, STOP_MARGIN_S
-from runforge.process import PR_SET_PDEATHSIG
+from runforge.process import ask_to_be_told
 from runforge.unfinished import IDENTITY
-
-_LIBRARY = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ def _stage(orders: Orders, stage: str) -> int:
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno(),
         start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=ask_to_be_told,
     )
     try:
         while True:
@@ -119,7 +115,3 @@ def _environment(orders: Orders) -> dict[str, str]:
         own = str(orders.copy / orders.code_root)
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, (own, kept.get("PYTHONPATH"))))
     return kept
-
-
-def _end_with_parent() -> None:
-    _LIBRARY.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -11,21 +11,14 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import polars
 
+from runforge.cells import Row, check_header, checked, decoded, in_batches, parquet_cells, some
 from runforge.errors import ConfigError, DataError
-from runforge.parquet import read_parquet, row_count
 from runforge.sample import SPLITS, Raw, Rows, Sample
-
-LARGEST_BYTES = 2**30
-MOST_ROWS = 20_000_000
-"""Of a table: a CSV file is held as text, and a small Parquet file may claim any number."""
-
-BATCH_ROWS = 50_000
-"""Rows that are held as Python text at a time, before they become compact columns."""
 
 
 class Table:
@@ -97,7 +90,7 @@ class Table:
 
     def _frame(self, path: Path, wanted: Sequence[str]) -> polars.DataFrame:
         """The whole file, every cell as text; it has the `wanted` columns."""
-        frame = _parquet(path) if path.suffix == ".parquet" else self._csv(path, wanted)
+        frame = parquet_cells(path) if path.suffix == ".parquet" else self._csv(path, wanted)
         self._check_columns(path, frame.columns, wanted)
         return frame
 
@@ -116,32 +109,32 @@ class Table:
 
     def _csv(self, path: Path, wanted: Sequence[str]) -> polars.DataFrame:
         rows = self._rows(path)
-        first = next(rows, _Row(0, []))
+        first = next(rows, Row(0, []))
         header = first.cells if self.columns is None else self._columns(first, wanted)
         if not header:
             raise DataError("is empty", where=str(path), mend="it must have a header and rows")
         rows = rows if self.columns is None else chain([first] if first.cells else [], rows)
-        _check_header(path, header, self.ignore)
+        check_header(path, header, self.ignore)
         self._check_columns(path, header, wanted)
         schema = dict.fromkeys(header, polars.String)
-        batches = _batches(_checked(path, rows, len(header)))
+        batches = in_batches(checked(path, rows, len(header)))
         frames = [polars.DataFrame(batch, schema=schema, orient="row") for batch in batches]
         return polars.concat([polars.DataFrame(schema=schema), *frames])
 
-    def _columns(self, first: _Row, wanted: Sequence[str]) -> list[str]:
+    def _columns(self, first: Row, wanted: Sequence[str]) -> list[str]:
         """The names of a file without a header, which may lack the target where it need not be."""
         names = list(self.columns or ())
         without = [name for name in names if name != self.target]
         shorter = len(first.cells) == len(without) and self.target not in wanted
         return without if shorter else names
 
-    def _rows(self, path: Path) -> Iterator[_Row]:
-        lines = io.StringIO(_text(path), newline="")
+    def _rows(self, path: Path) -> Iterator[Row]:
+        lines = io.StringIO(decoded(path), newline="")
         reader = csv.reader(lines, delimiter=self.separator, quotechar=self.quote, strict=True)
         try:
             for cells in reader:
                 if cells:  # A blank line is no row.
-                    yield _Row(reader.line_num, cells)
+                    yield Row(reader.line_num, cells)
         except csv.Error as error:
             raise DataError(
                 f"line {reader.line_num} is no CSV ({error})",
@@ -156,7 +149,7 @@ class Table:
         for name in wanted:
             if name not in names:
                 raise DataError(
-                    f"there is no column {name!r}, only {_some(names)}",
+                    f"there is no column {name!r}, only {some(names)}",
                     where=str(path),
                     mend=self._mend(name, names),
                 )
@@ -185,12 +178,6 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
-    cells: list[str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Inputs:
     """The input columns of every row."""
 
@@ -201,76 +188,3 @@ class _Inputs:
         cells = self.frame.row(index)
         pairs = zip(self.frame.columns, cells, strict=True)
         return {name: None if cell in self.missing else cell for name, cell in pairs}
-
-
-def _text(path: Path) -> str:
-    size_bytes = path.stat().st_size
-    if size_bytes > LARGEST_BYTES:
-        what = f"has {size_bytes} bytes, more than {LARGEST_BYTES}"
-        raise DataError(what, where=str(path), mend="write it as Parquet")
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"is not UTF-8 at byte {error.start}", where=str(path), mend="save it as UTF-8"
-        ) from error
-    if "\0" in text:
-        offset = len(text[: text.index("\0")].encode())
-        raise DataError(
-            f"holds a NUL at byte {offset}", where=str(path), mend="save it as plain UTF-8 text"
-        )
-    return text.removeprefix("\ufeff")
-
-
-def _check_header(path: Path, header: list[str], ignored: list[str]) -> None:
-    if "" in header and "" not in ignored:
-        raise DataError(
-            f"column {header.index('') + 1} has no name, as when row numbers were written too",
-            where=str(path),
-            mend='name it, or leave it out: data.source.ignore=[""]',
-        )
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise DataError(
-            f"these columns are there more than once: {_some(repeated)}",
-            where=str(path),
-            mend="give each its own name",
-        )
-
-
-def _checked(path: Path, rows: Iterator[_Row], width: int) -> Iterator[list[str]]:
-    for number, row in enumerate(rows, start=1):
-        if len(row.cells) != width:
-            raise DataError(
-                f"has {len(row.cells)} cells where the header has {width} (line {row.line})",
-                where=f"{path}#{number}",
-                mend="mend the row, or quote cells that hold the separator",
-            )
-        yield row.cells
-
-
-def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    while batch := list(islice(rows, BATCH_ROWS)):
-        yield batch
-
-
-def _parquet(path: Path) -> polars.DataFrame:
-    """Every column as text: numbers in their shortest form, which reads back as the same."""
-    try:
-        rows = row_count(path)
-        if rows > MOST_ROWS:
-            what = f"has {rows} rows, more than {MOST_ROWS}"
-            raise DataError(what, where=str(path), mend="take a part of them")
-        return read_parquet(path).with_columns(polars.all().cast(polars.String))
-    except (polars.exceptions.PolarsError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"can't be read as a table of plain cells ({reason})",
-            where=str(path),
-            mend="write it again without nested columns",
-        ) from error
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(map(repr, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -18,6 +18,9 @@ from runforge.tracking.store import Store, errors_of_store
 BUNDLE = "bundle"
 """The artifact folder of a run's bundle."""
 
+PREDICTIONS = "evaluation/predictions.parquet"
+"""The artifact file of what a run's evaluation predicted."""
+
 _LOOK = "look what is there: `mlflow artifacts list --run-id RUN`"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
@@ -12,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from runforge import places
 from runforge.errors import StoreError
 from runforge.redaction import redact
+from runforge.tracking.registry import ModelVersion, with_alias
 from runforge.tracking.store import Store, errors_of_store
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -23,14 +23,6 @@ DECISION, GATES = "runforge.promotion", "runforge.promotion_gates"
 _REGISTRY = "the model registry does not take it"
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version of a registered model, and the run that made it."""
-
-    number: str
-    run_id: str
-
-
 @contextmanager
 def one_at_a_time(store: Store) -> Iterator[None]:
     """Promotions of a project wait for each other: each is judged against the champion it meets."""
@@ -40,29 +32,14 @@ def one_at_a_time(store: Store) -> Iterator[None]:
         yield
 
 
-def holder(store: Store, model: str, alias: str) -> Version | None:
-    """The version with that alias; None where there is none."""
-    with errors_of_store(store.uri, "the model registry can't be read"):
-        try:
-            found = store.client.get_model_version_by_alias(model, alias)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-    if not found.run_id:
-        mend = f"give the alias {alias} to a version that runforge made"
-        raise StoreError(f"{model}@{alias} belongs to no run", where=store.shown_uri, mend=mend)
-    return Version(str(found.version), found.run_id)
-
-
-def register(store: Store, model: str, run_id: str) -> Version:
+def register(store: Store, model: str, run_id: str) -> ModelVersion:
     """The version of the run's model: the one that it has, or a new one."""
     client = store.client
     with errors_of_store(store.uri, _REGISTRY):
         _create_model(store, model)
         for known in client.search_model_versions(f"name = '{model}'"):
             if known.run_id == run_id:
-                return Version(str(known.version), run_id)
+                return ModelVersion(model, str(known.version), run_id)
         outputs = client.get_run(run_id).outputs
         if not outputs or not outputs.model_outputs:
             what, mend = f"run {run_id} has no MLflow model", "name a run that finished training"
@@ -70,28 +47,29 @@ def register(store: Store, model: str, run_id: str) -> Version:
         model_id = outputs.model_outputs[-1].model_id
         source = f"models:/{model_id}"
         made = client.create_model_version(model, source, run_id=run_id, model_id=model_id)
-        return Version(str(made.version), run_id)
+        return ModelVersion(model, str(made.version), run_id)
 
 
-def note(store: Store, model: str, version: Version, tags: dict[str, str], card: str) -> None:
-    """What was decided on a version, and its card as the description that the UI shows."""
+def note(store: Store, version: ModelVersion, tags: dict[str, str], card: str) -> None:
+    """Tags of a version, and its card as the description that the UI shows."""
     with errors_of_store(store.uri, _REGISTRY):
-        for name, value in tags.items():
-            store.client.set_model_version_tag(model, version.number, name, redact(value))
-        store.client.update_model_version(model, version.number, description=redact(card))
+        for tag, value in tags.items():
+            store.client.set_model_version_tag(version.name, version.version, tag, redact(value))
+        store.client.update_model_version(version.name, version.version, description=redact(card))
 
 
-def move(store: Store, model: str, to: Version, instead_of: Version | None) -> None:
+def move(store: Store, to: ModelVersion, instead_of: ModelVersion | None) -> None:
     """Makes `to` the champion; raises `StoreError` where another one than `instead_of` is it."""
-    now = holder(store, model, CHAMPION)
+    now = with_alias(store, to.name, CHAMPION)
     if now != instead_of:
-        what = f"{model}@{CHAMPION} was moved meanwhile, to version {now.number if now else '?'}"
+        number = now.version if now else "none"
+        what = f"{to.name}@{CHAMPION} was moved meanwhile, to version {number}"
         raise StoreError(what, where=store.shown_uri, mend="promote again")
     with errors_of_store(store.uri, _REGISTRY):
         # First the old one: cut off in between, the champion is still the champion.
         if instead_of is not None:
-            store.client.set_registered_model_alias(model, PREVIOUS, instead_of.number)
-        store.client.set_registered_model_alias(model, CHAMPION, to.number)
+            store.client.set_registered_model_alias(to.name, PREVIOUS, instead_of.version)
+        store.client.set_registered_model_alias(to.name, CHAMPION, to.version)
 
 
 def _create_model(store: Store, model: str) -> None:
@@ -102,13 +80,13 @@ def _create_model(store: Store, model: str) -> None:
             raise
 
 
-def roll_back(store: Store, model: str) -> tuple[Version, Version]:
+def roll_back(store: Store, model: str) -> tuple[ModelVersion, ModelVersion]:
     """Swaps the champion and the one before it; returns the new champion and the old one."""
     with one_at_a_time(store):
-        champion, previous = (holder(store, model, alias) for alias in (CHAMPION, PREVIOUS))
+        champion, previous = (with_alias(store, model, one) for one in (CHAMPION, PREVIOUS))
         if champion is None or previous is None:
             lacks = PREVIOUS if champion else CHAMPION
             mend = "promote a run first: `runforge promote RUN`"
             raise StoreError(f"there is no {model}@{lacks}", where=store.shown_uri, mend=mend)
-        move(store, model, previous, champion)
+        move(store, previous, champion)
     return previous, champion

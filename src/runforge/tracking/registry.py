@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import mlflow.entities.model_registry as mlflow_registry
 from mlflow.exceptions import MlflowException
 
 from runforge.errors import StoreError
@@ -16,6 +18,8 @@ BEGINNING = "models:/"
 _REFERENCE = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>\d{1,9}))")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for a name, a version and an alias that are not there."""
+
+_UNREADABLE = "the model registry can't be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,31 @@ def find_version(store: Store, reference: str) -> ModelVersion:
         mend = "write models:/NAME@ALIAS or models:/NAME/VERSION"
         raise StoreError(f"{reference!r} names no version of a model", mend=mend)
     name = parts["name"]
-    with errors_of_store(store.uri, "the model registry can't be read"):
+    if parts["alias"]:
+        found = with_alias(store, name, parts["alias"])
+    else:
+        found = _found(store, lambda: store.client.get_model_version(name, parts["version"]))
+    if found is None:
+        with errors_of_store(store.uri, _UNREADABLE):
+            raise _absent(store, name, reference)
+    return found
+
+
+def with_alias(store: Store, name: str, alias: str) -> ModelVersion | None:
+    """The version with that alias; None where there is none. Raises `StoreError`."""
+    return _found(store, lambda: store.client.get_model_version_by_alias(name, alias))
+
+
+def _found(store: Store, ask: Callable[[], mlflow_registry.ModelVersion]) -> ModelVersion | None:
+    with errors_of_store(store.uri, _UNREADABLE):
         try:
-            if parts["alias"]:
-                found = store.client.get_model_version_by_alias(name, parts["alias"])
-            else:
-                found = store.client.get_model_version(name, parts["version"])
+            found = ask()
         except MlflowException as error:
-            if error.error_code not in _ABSENT:
-                raise
-            raise _absent(store, name, reference) from error
+            if error.error_code in _ABSENT:
+                return None
+            raise
     if not found.run_id:
-        what = f"{reference} belongs to no run, and so has no bundle"
+        what = f"version {found.version} of {found.name} belongs to no run, and so has no bundle"
         raise StoreError(what, where=store.shown_uri, mend="name a version that runforge made")
     return ModelVersion(found.name, str(found.version), found.run_id)
 
