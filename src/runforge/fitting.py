@@ -86,6 +86,7 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
         optimizer=plain(settings.optimizer),
         schedule=targets.build(plain(settings.schedule)),
         schema=schema,
+        clip_norm=settings.trainer.gradient_clip_norm,
     )
     if settings.trainer.compile:
         network.compile()

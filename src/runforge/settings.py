@@ -82,6 +82,7 @@ class TrainerSettings(Part):
     sync_batch_norm: bool
     compile: bool
     deterministic: bool
+    profile: bool
     log_every_steps: Count
     monitor: Text
     monitor_mode: Literal["min", "max"]
