@@ -18,6 +18,7 @@ from runforge import draws
 from runforge.arrays import open_rows
 from runforge.datamodule import PackedData
 from runforge.errors import DataError, in_one_line
+from runforge.held_rows import held
 from runforge.orders import BatchOrder, BatchPlan, FixedOrder, batch_bounds
 from runforge.pace import Pace
 from runforge.prepared import PreparedSet
@@ -294,6 +295,10 @@ def test_steps_are_the_same_however_many_come_together(accumulate: int, workers:
                 _assert_equal(one, other)
         assert max(seen) > 1 or most == 1
         assert seen <= sizes | set(range(1, most + 1))
+
+
+def test_auto_holds_nothing_without_a_gpu() -> None:
+    assert held(np.zeros((3, 2)), torch.device("cpu"), wanted="auto") is None
 
 
 def test_the_rest_of_an_epoch() -> None:

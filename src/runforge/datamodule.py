@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -23,7 +24,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from runforge import draws
 from runforge.errors import DataError, in_one_line
-from runforge.orders import BatchOrder, BatchPlan, FixedOrder, Part, Rows, StepRows
+from runforge.held_rows import HeldRows, held
+from runforge.orders import (
+    BatchOrder,
+    BatchPlan,
+    FixedOrder,
+    Part,
+    Rows,
+    StepRows,
+    steps_in_epoch,
+)
 from runforge.pace import MOST_STEPS, Pace
 from runforge.prepared import PreparedSet
 from runforge.ranks import ALONE, Ranks
@@ -34,10 +44,17 @@ class SampleReader:
     """Copies samples out of a prepared set's memory-mapped arrays by NumPy."""
 
     def __init__(
-        self, prepared: PreparedSet, keys: draws.Keys, *, seed: int, draw_count: int
+        self,
+        prepared: PreparedSet,
+        keys: draws.Keys,
+        *,
+        seed: int,
+        draw_count: int,
+        without_inputs: bool,
     ) -> None:
         self._prepared, self._keys = prepared, keys
         self._seed, self._draw_count = seed, draw_count
+        self._without_inputs = without_inputs
 
     def samples(self, parts: Sequence[Part]) -> Batch:
         """Those of all parts, one behind the other."""
@@ -49,12 +66,18 @@ class SampleReader:
         rows = np.concatenate([rows for _, rows in passes])
         drawn = [self._drawn(rows, number) for number, rows in passes]
         return Batch(
-            torch.from_numpy(np.asarray(self._prepared.inputs[rows])),
+            self._inputs(rows),
             self.targets(rows),
             torch.from_numpy(np.concatenate([uniform for uniform, _ in drawn])),
             torch.from_numpy(np.concatenate([keys for _, keys in drawn])),
             torch.from_numpy(rows),
         )
+
+    def _inputs(self, rows: Rows) -> Tensor:
+        """Packed rows; with no numbers in them where they are held on the device."""
+        if self._without_inputs:
+            return torch.empty(len(rows), 0, dtype=torch.uint8)
+        return torch.from_numpy(np.asarray(self._prepared.inputs[rows]))
 
     def targets(self, rows: Rows) -> Tensor:
         """Targets [N] of rows [N]."""
@@ -112,6 +135,7 @@ class PackedData(LightningDataModule):
     `workers` is the number of processes that load beside this one, `timeout_s` the longest that one
     may take for its steps (0: for ever); `validation_limit` the most batches of a split that are
     evaluated (None: all), `steps_per_call` the most steps of the optimiser that are drawn together.
+    `on_device`: whether the inputs are held on the device; `auto` is for GPUs with room for them.
     """
 
     def __init__(  # noqa: PLR0913 - what loading needs
@@ -124,6 +148,7 @@ class PackedData(LightningDataModule):
         timeout_s: float = 0,
         validation_limit: int | None = None,
         steps_per_call: int = MOST_STEPS,
+        on_device: bool | str = False,
         ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
@@ -133,12 +158,28 @@ class PackedData(LightningDataModule):
         self._prepared, self._plan, self._ranks = prepared, plan, ranks
         self._draw_count, self._limit = draw_count, validation_limit
         self._workers, self._timeout_s = workers, timeout_s
+        self._on_device = on_device
+        self._held: HeldRows | None = None
         self._keys = draws.sample_keys(prepared.ids)
         schema = prepared.schema
         sample_bytes = math.prod(schema.packed_shape) * np.dtype(schema.packed_dtype).itemsize
         # Ranks measure different times, and must be called alike.
         most = steps_per_call if ranks.count == 1 else 1
         self.pace = Pace(plan.batch_size * sample_bytes, most_steps=most)
+
+    def setup(self, stage: str) -> None:
+        """Brings the inputs to the device, where they are to be held there."""
+        if self._held is None and self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            self._held = held(self._prepared.inputs, device, wanted=self._on_device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Puts in the inputs that are held on the device."""
+        if self._held is None:
+            return batch
+        samples: Batch = batch.samples if isinstance(batch, Steps) else batch
+        samples = samples._replace(inputs=self._held.take(samples.rows))
+        return replace(batch, samples=samples) if isinstance(batch, Steps) else samples
 
     def train_order(self) -> BatchOrder:
         """What each step trains on, from where a checkpoint that was loaded goes on."""
@@ -153,7 +194,7 @@ class PackedData(LightningDataModule):
 
     def optimizer_steps(self) -> int:
         """Steps of the optimiser in an epoch."""
-        return self.train_order().steps
+        return steps_in_epoch(len(self._prepared.rows("train")), self._plan)
 
     def train_dataloader(self) -> DataLoader[Steps]:
         """The steps of an epoch, in an order drawn anew each pass, with draws."""
@@ -169,8 +210,13 @@ class PackedData(LightningDataModule):
         return DataLoader(dataset, sampler=order, **self._options()) if len(order) else []
 
     def _reader(self, draw_count: int) -> SampleReader:
-        seed = self._plan.seed
-        return SampleReader(self._prepared, self._keys, seed=seed, draw_count=draw_count)
+        return SampleReader(
+            self._prepared,
+            self._keys,
+            seed=self._plan.seed,
+            draw_count=draw_count,
+            without_inputs=self._held is not None,
+        )
 
     def _options(self) -> dict[str, Any]:
         return {

@@ -116,6 +116,7 @@ def _data(settings: Settings, prepared: PreparedSet, draw_count: int) -> PackedD
         workers=settings.machine.workers,
         timeout_s=settings.machine.timeout_s,
         validation_limit=trainer.validation_steps,
+        on_device=settings.machine.data_on_device,
         ranks=ranks.here(),
     )
 

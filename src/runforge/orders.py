@@ -86,7 +86,7 @@ class BatchOrder(Sampler[tuple[StepRows, ...]]):
     @property
     def steps(self) -> int:
         """Steps of the optimiser in an epoch."""
-        return math.ceil(self._batches / self._plan.accumulate)
+        return steps_in_epoch(len(self._rows), self._plan)
 
     @property
     def smallest(self) -> int:
@@ -151,6 +151,12 @@ class FixedOrder(Sampler[Rows]):
         """This rank's blocks."""
         own = self._blocks[self._ranks.rank :: self._ranks.count]
         yield from (*own, *[self._empty] * (len(self) - len(own)))
+
+
+def steps_in_epoch(count: int, plan: BatchPlan) -> int:
+    """Steps of the optimiser in an epoch of `count` training samples."""
+    batches = plan.steps_per_epoch or len(batch_bounds(count, plan.batch_size))
+    return math.ceil(batches / plan.accumulate)
 
 
 def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:

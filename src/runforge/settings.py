@@ -128,6 +128,7 @@ class MachineSettings(Part):
     timeout_s: Count
     stop_s: Annotated[float, Gt(0)]
     workers: Annotated[int, Ge(0)]
+    data_on_device: bool | Literal["auto"]
     threads: Count | None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from runforge import config, places, profile_file
 from runforge.errors import ConfigError
 from runforge.launch import launched
-from runforge.overrides import quoted
+from runforge.overrides import name, quoted
 from runforge.profile_file import Profile
 
 SHORT = (
@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> None:
     """Prints the table to standard output; the run keeps it with a picture and a trace."""
     project = config.find_project()
     given = quoted(options.overrides)
-    chosen = {override.partition("=")[0].lstrip("+") for override in given}
-    short = [override for override in SHORT if override.partition("=")[0] not in chosen]
+    chosen = {name(override) for override in given}
+    short = [override for override in SHORT if name(override) not in chosen]
     composed = config.compose(project, [*short, *given])
     with launched(composed.settings, "train") as started:
         from runforge.one_run import Plan, execute
