@@ -33,7 +33,7 @@ from tests.conftest import Project, make_project  # noqa: E402
 DIGITS = ("experiment=digits", "augmentation=none")
 FASHION = ("experiment=fashion_mnist",)
 PHOTOGRAPHS = (
-    *("experiment=cats_vs_dogs", "network=origin", "augmentation=none"),
+    *("experiment=cats_vs_dogs", "augmentation=none"),
     *("data.modality.height=150", "data.modality.width=150", "data.batch_size=32"),
     "data.allow_leakage=true",
 )
@@ -71,11 +71,11 @@ CASES = {
     ),
     "photographs": Case(
         "photographs 150×150, origin's cnn; bare: synthetic in memory",
-        *("synthetic", PHOTOGRAPHS, (40, 10), 1 / 0.97),
+        *("synthetic", (*PHOTOGRAPHS, "network=origin"), (40, 10), 1 / 0.97),
     ),
     "origin": Case(
         "photographs 150×150, origin's cnn; bare: as in the origin",
-        *("origin", PHOTOGRAPHS, (40, 10), 1 / 2.0),
+        *("origin", (*PHOTOGRAPHS, "network=origin"), (40, 10), 1 / 2.0),
     ),
     "decoding": Case(
         "photographs 150×150, mlp; bare: decoded every epoch",
