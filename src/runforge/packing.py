@@ -9,7 +9,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from runforge import near_duplicates, prepared, quality
-from runforge.arrays import RowWriter, copy_rows, open_rows
+from runforge.arrays import RowWriter, Selected, open_rows
 from runforge.atomic import new_folder
-from runforge.checksums import write_checksums
+from runforge.checksums import file_hash, write_checksums
 from runforge.errors import ConfigError, DataError
 from runforge.manifest import Entry, write_manifest, write_quarantine
 from runforge.quality import Noticed, Used
@@ -28,6 +29,8 @@ from runforge.sample import SPLITS, Modality, Sample, Source, parse_number
 from runforge.schema import Schema, TargetKind
 from runforge.splitting import Shares, assign, unique_ids
 from runforge.unchanged import unchanged
+
+ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,10 @@ class _Listing:
     reasons: Sequence[str | None]
     packed_shape: tuple[int, ...]
     packed_dtype: str
-    digest: str
     remarks: Mapping[str, int]
     """How often the modality remarked on something."""
+    gists: Sequence[int | None]
+    """Of each sample that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +132,40 @@ class _Packing:
     ) -> Schema:
         listing = self._decode(reader, progress)
         quality.check_refused(self.samples, listing.reasons, self.settings.max_refused)
-        used = self._used(listing)
-        classes = quality.class_names(self.samples) if self._is_class else []
-        self._check(used, classes)
-        targets = self._targets(used, classes)
-        entries = list(_entries(self.samples, listing, used))
+        with ThreadPoolExecutor(1) as beside:
+            inputs_hash = beside.submit(file_hash, self.folder / prepared.INPUTS)
+            used = self._used(listing)
+            classes = quality.class_names(self.samples) if self._is_class else []
+            self._check(used, classes)
+            targets = self._targets(used, classes)
+            entries = list(_entries(self.samples, listing, used))
+            self._write(entries, targets)
+            schema = self._schema(reader, modality_node, listing, used, classes, targets)
+            hashes = {prepared.INPUTS: inputs_hash.result()}
+        fingerprint = _fingerprint(schema, entries, hashes[prepared.INPUTS], targets)
+        schema = replace(schema, source=source_node, fingerprint=fingerprint)
+        schema.write(self.folder / prepared.SCHEMA)
+        write_checksums(self.folder, prepared.FILES, hashes)
+        return schema
+
+    def _write(self, entries: Sequence[Entry], targets: np.ndarray) -> None:
         write_manifest(entries, self.folder / prepared.MANIFEST)
         write_quarantine(entries, self.folder / prepared.QUARANTINE)
         np.save(self.folder / prepared.TARGETS, targets)
+
+    def _schema(
+        self,
+        reader: Reader,
+        modality_node: dict[str, Any],
+        listing: _Listing,
+        used: Used,
+        classes: Sequence[str],
+        targets: np.ndarray,
+    ) -> Schema:
         training = np.flatnonzero(np.array(used.splits) == "train")
         mean, std = (0.0, 1.0) if self._is_class else _mean_and_std(targets[training])
-        schema = Schema(
+        noticed = _noticed(listing, used)
+        return Schema(
             modality=modality_node,
             layout=dict(reader.layout),
             packed_shape=listing.packed_shape,
@@ -151,15 +178,8 @@ class _Packing:
             target_mean=mean,
             target_std=std,
             split_counts=used.counts(classes) if self._is_class else _sizes(used),
-            quality=quality.report(
-                used, targets.tolist(), classes, self._noticed(reader, listing, used)
-            ),
+            quality=quality.report(used, targets.tolist(), classes, noticed),
         )
-        fingerprint = _fingerprint(schema, entries, listing, targets)
-        schema = replace(schema, source=source_node, fingerprint=fingerprint)
-        schema.write(self.folder / prepared.SCHEMA)
-        write_checksums(self.folder, prepared.FILES)
-        return schema
 
     @property
     def _is_class(self) -> bool:
@@ -169,6 +189,7 @@ class _Packing:
         contents: list[str | None] = []
         reasons: list[str | None] = []
         remarks = Counter[str]()
+        gists: list[int | None] = []
         with RowWriter(self.folder / prepared.INPUTS) as writer:
             for decoded in reader.read(self.samples, progress=progress):
                 contents.append(decoded.content)
@@ -176,8 +197,8 @@ class _Packing:
                 remarks.update(decoded.remarks)
                 if decoded.row is not None:
                     writer.append(decoded.row)
-        shape, dtype, digest = writer.shape, str(writer.dtype), writer.digest.hexdigest()
-        return _Listing(contents, reasons, shape, dtype, digest, remarks)
+                    gists.append(decoded.gist)
+        return _Listing(contents, reasons, writer.shape, str(writer.dtype), remarks, gists)
 
     def _used(self, listing: _Listing) -> Used:
         found = zip(self.samples, listing.contents, listing.reasons, strict=True)
@@ -203,25 +224,16 @@ class _Packing:
             return np.array([index[label] for label in labels], dtype=np.int64)
         return np.array([float(label) for label in labels], dtype=np.float32)
 
-    def _noticed(self, reader: Reader, listing: _Listing, used: Used) -> Noticed:
-        hashes, near = self._hashes(reader), None
-        if hashes is not None:
-            near = near_duplicates.near_pairs(hashes, used.splits, used.contents)
-        return Noticed(listing.reasons, listing.remarks, near)
-
-    def _hashes(self, reader: Reader) -> Sequence[int | None] | None:
-        rows, show = open_rows(self.folder / prepared.INPUTS), reader.modality.show
-        if show(rows[0], reader.layout).picture is None:
-            return None
-        pictures = (show(row, reader.layout).picture for row in rows)
-        return near_duplicates.hashes_of(p for p in pictures if p is not None)
-
     def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
-        path = self.folder / "training.npy"
-        rows = copy_rows(open_rows(self.folder / prepared.INPUTS), training, path)
-        statistics = reader.modality.statistics(rows, reader.layout)
-        path.unlink()
-        return statistics
+        rows = Selected(open_rows(self.folder / prepared.INPUTS), training)
+        return reader.modality.statistics(rows, reader.layout)
+
+
+def _noticed(listing: _Listing, used: Used) -> Noticed:
+    near = None
+    if any(gist is not None for gist in listing.gists):
+        near = near_duplicates.near_pairs(listing.gists, used.splits, used.contents)
+    return Noticed(listing.reasons, listing.remarks, near)
 
 
 def _entries(samples: Sequence[Sample], listing: _Listing, used: Used) -> Iterator[Entry]:
@@ -246,14 +258,14 @@ def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
 
 
 def _fingerprint(
-    schema: Schema, entries: Sequence[Entry], listing: _Listing, targets: np.ndarray
+    schema: Schema, entries: Sequence[Entry], inputs_hash: str, targets: np.ndarray
 ) -> str:
     """Over what the set holds, never over where it lies."""
     digest = hashlib.blake2b(digest_size=16)
     held = {name: value for name, value in schema.to_dict().items() if name != "source"}
     digest.update(json.dumps(held, sort_keys=True).encode())
     for entry in entries:
-        digest.update(json.dumps(list(astuple(entry))).encode())
-    digest.update(listing.digest.encode())
+        digest.update(json.dumps([getattr(entry, name) for name in ENTRY_FIELDS]).encode())
+    digest.update(inputs_hash.encode())
     digest.update(targets.tobytes())
     return digest.hexdigest()
