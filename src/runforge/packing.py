@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from itertools import count
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 
 from runforge import near_duplicates, prepared, quality
 from runforge.arrays import RowWriter, Selected, open_rows
 from runforge.atomic import new_folder
 from runforge.checksums import file_hash, write_checksums
 from runforge.errors import ConfigError, DataError
+from runforge.kept_rows import Keeper, Seen
 from runforge.manifest import Entry, write_manifest, write_quarantine
 from runforge.quality import Noticed, Used
 from runforge.reading import Reader, readable
@@ -75,9 +78,13 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     settings: PackingSettings,
     workers: int,
     progress: bool = True,
+    kept: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Schema:
     """Writes the prepared set of the data under `root` to `folder`, whole or not at all.
 
+    Rows that an earlier packing left in the folder `kept` are not decoded again; `say` is told of
+    it. What is written is the same with them and without.
     Raises `DataError` where the data can't be used: too many refused, leakage, an empty split, a
     class without training samples, or a change of the data meanwhile.
     """
@@ -86,9 +93,23 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
         if not samples:
             raise DataError("there are no samples", where=str(root), mend="add data")
         layout = modality.layout(readable(samples))
-        reader = Reader(modality, layout, settings.label_problem, workers)
-        packing = _Packing(root, temporary, settings, samples)
+        # The row of a table is decoded as fast as it is read.
+        keeper = Keeper(
+            kept if modality.columns(layout) is None else None,
+            _decoding(modality, modality_node, layout),
+        )
+        before = keeper.open()
+        reader = Reader(modality, layout, settings.label_problem, workers, kept=before)
+        packing = _Packing(root, temporary, settings, samples, keeper, say)
         return packing.run(reader, dict(modality_node), dict(source_node), progress)
+
+
+def _decoding(modality: Modality, node: Mapping[str, Any], layout: Mapping[str, Any]) -> str:
+    """Stands for everything but its content that a decoded row is a function of."""
+    code = (sys.modules[type(modality).__module__], near_duplicates)
+    parts = [Path(str(module.__file__)).read_bytes() for module in code]
+    parts += [json.dumps([node, layout], sort_keys=True).encode(), PIL.__version__.encode()]
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 
 
 def _listed(source: Source, root: Path) -> Sequence[Sample]:
@@ -110,8 +131,10 @@ class _Listing:
     packed_dtype: str
     remarks: Mapping[str, int]
     """How often the modality remarked on something."""
-    gists: Sequence[int | None]
+    seen: Seen
     """Of each sample that can be used."""
+    kept: int
+    """How many were not decoded, but had been before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +145,8 @@ class _Packing:
     folder: Path
     settings: PackingSettings
     samples: Sequence[Sample]
+    keeper: Keeper
+    say: Callable[[str], None]
 
     def run(
         self,
@@ -131,6 +156,7 @@ class _Packing:
         progress: bool,
     ) -> Schema:
         listing = self._decode(reader, progress)
+        self._tell(reader, listing)
         quality.check_refused(self.samples, listing.reasons, self.settings.max_refused)
         with ThreadPoolExecutor(1) as beside:
             inputs_hash = beside.submit(file_hash, self.folder / prepared.INPUTS)
@@ -146,7 +172,15 @@ class _Packing:
         schema = replace(schema, source=source_node, fingerprint=fingerprint)
         schema.write(self.folder / prepared.SCHEMA)
         write_checksums(self.folder, prepared.FILES, hashes)
+        self.keeper.keep(self.folder / prepared.INPUTS, hashes[prepared.INPUTS], listing.seen)
         return schema
+
+    def _tell(self, reader: Reader, listing: _Listing) -> None:
+        if reader.kept.damaged:
+            self.say("the rows kept from before are damaged: all are decoded again")
+        if listing.kept:
+            decoded = len(self.samples) - listing.kept
+            self.say(f"{listing.kept} samples were decoded before, {decoded} now")
 
     def _write(self, entries: Sequence[Entry], targets: np.ndarray) -> None:
         write_manifest(entries, self.folder / prepared.MANIFEST)
@@ -164,7 +198,8 @@ class _Packing:
     ) -> Schema:
         training = np.flatnonzero(np.array(used.splits) == "train")
         mean, std = (0.0, 1.0) if self._is_class else _mean_and_std(targets[training])
-        noticed = _noticed(listing, used)
+        near = quality.near_pairs(used, listing.seen.gists)
+        noticed = Noticed(listing.reasons, listing.remarks, near)
         return Schema(
             modality=modality_node,
             layout=dict(reader.layout),
@@ -189,16 +224,18 @@ class _Packing:
         contents: list[str | None] = []
         reasons: list[str | None] = []
         remarks = Counter[str]()
-        gists: list[int | None] = []
+        seen, kept = Seen(), 0
         with RowWriter(self.folder / prepared.INPUTS) as writer:
             for decoded in reader.read(self.samples, progress=progress):
                 contents.append(decoded.content)
                 reasons.append(decoded.refused)
                 remarks.update(decoded.remarks)
-                if decoded.row is not None:
+                if decoded.row is not None and decoded.content is not None:
                     writer.append(decoded.row)
-                    gists.append(decoded.gist)
-        return _Listing(contents, reasons, writer.shape, str(writer.dtype), remarks, gists)
+                    seen.add(decoded.content, decoded.remarks, decoded.gist)
+                kept += decoded.kept
+        shape, dtype = writer.shape, str(writer.dtype)
+        return _Listing(contents, reasons, shape, dtype, remarks, seen, kept)
 
     def _used(self, listing: _Listing) -> Used:
         found = zip(self.samples, listing.contents, listing.reasons, strict=True)
@@ -227,13 +264,6 @@ class _Packing:
     def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
         rows = Selected(open_rows(self.folder / prepared.INPUTS), training)
         return reader.modality.statistics(rows, reader.layout)
-
-
-def _noticed(listing: _Listing, used: Used) -> Noticed:
-    near = None
-    if any(gist is not None for gist in listing.gists):
-        near = near_duplicates.near_pairs(listing.gists, used.splits, used.contents)
-    return Noticed(listing.reasons, listing.remarks, near)
 
 
 def _entries(samples: Sequence[Sample], listing: _Listing, used: Used) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.text import Text
 
 from runforge.errors import Refused
+from runforge.kept_rows import KeptRows
 from runforge.near_duplicates import hash_of
 from runforge.sample import Modality, Raw, Sample, content_id
 
@@ -43,6 +44,8 @@ class Decoded:
     """What the modality says of a sample that it decoded."""
     gist: int | None = None
     """Of a picture: the hash by which near-duplicates are found; None where it has none."""
+    kept: bool = False
+    """Whether it was decoded before, not now."""
 
 
 def readable(samples: Sequence[Sample]) -> Iterator[Raw]:
@@ -64,6 +67,7 @@ class Reader:
     workers: int
     remarked: bool = True
     """Whether remarks and gists are taken."""
+    kept: KeptRows = field(default_factory=KeptRows)
 
     def read(
         self, samples: Sequence[Sample], *, progress: bool, title: str = "prepare"
@@ -116,6 +120,8 @@ class Reader:
             problem = self.label_problem(sample.label)
             if problem is not None:
                 raise Refused(problem)
+            if (before := self.kept.find(content)) is not None:
+                return Decoded(content, before.row, None, before.remarks, before.gist, kept=True)
             if not self.remarked:
                 return Decoded(content, self.modality.decode(raw, self.layout), None)
             remarks = list[str]()
