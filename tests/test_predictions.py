@@ -124,3 +124,7 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     frame.write_parquet(path)
     with pytest.raises(DataError, match="'other' is no class"):
         Predictions.read(path)
+    text = {"id": ["a"], "split": ["test"], "predicted": [None], "value": [None], "target": [""]}
+    polars.DataFrame(text).write_parquet(path)
+    with pytest.raises(DataError, match="value holds no numbers"):
+        Predictions.read(path)

@@ -123,8 +123,8 @@ def _environment(machine: MachineSettings) -> dict[str, str]:
     """Threads are set before torch is imported: its pools read the environment once."""
     # Threads that spin while they wait lose whole time slices as soon as anything else runs: with
     # one busy process beside it, a small network trained 2.7 times as slowly as with waiting ones.
-    # torch warns on standard error of what is chosen on purpose.
-    quiet = {"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    # torch warns on standard error of what is chosen on purpose, and tells of each trace.
+    quiet = {"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", "KINETO_LOG_LEVEL": "99"}
     environment = {**quiet, **os.environ, PARENT: str(os.getpid())}
     if machine.threads is not None:
         environment["OMP_NUM_THREADS"] = str(machine.threads)

@@ -216,6 +216,10 @@ def _from_frame(frame: polars.DataFrame) -> Predictions:
         raise ValueError(f"it mixes the splits {', '.join(sorted(map(str, splits)))}")
     columns = [name for name in frame.columns if name.startswith(PROBABILITY)]
     classes = tuple(name.removeprefix(PROBABILITY) for name in columns)
+    numbers = columns or ["value", "target"]
+    text = [name for name in numbers if not frame[name].dtype.is_numeric()]
+    if text:
+        raise ValueError(f"{text[0]} holds no numbers")
     return Predictions(
         ids=frame["id"].to_numpy().astype(str),
         split=str(splits[0]) if splits else "",
