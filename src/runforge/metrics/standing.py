@@ -22,6 +22,8 @@ from runforge.metrics.figures import Series
 MOST_COLUMNS = 16
 """Columns that are taken out at once: a cache line of float32."""
 
+CACHED_ROWS = 4096
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
@@ -97,10 +99,7 @@ def standings(
     bounds = np.searchsorted(targets[order], np.arange(probabilities.shape[1] + 1))
 
     def of_block(block: Sequence[int]) -> list[Standing]:
-        whole = block[-1] - block[0] + 1 == len(block)
-        columns = probabilities[:, slice(block[0], block[-1] + 1) if whole else list(block)].T
-        rising = np.array(columns, order="C")
-        np.clip(rising, 0, 1, out=rising)
+        rising = _columns(probabilities, block)
         rows = [order[bounds[code] : bounds[code + 1]] for code in block]
         own = [np.sort(column[chosen]) for column, chosen in zip(rising, rows, strict=True)]
         rising.sort(axis=1)
@@ -108,6 +107,18 @@ def standings(
 
     with ThreadPoolExecutor(threads) as pool:
         return list(chain.from_iterable(pool.map(of_block, blocks)))
+
+
+def _columns(probabilities: np.ndarray, block: Sequence[int]) -> np.ndarray:
+    """Some columns of [N, C] as rows of their own, within 0..1."""
+    whole = block[-1] - block[0] + 1 == len(block)
+    wanted = slice(block[0], block[-1] + 1) if whole else list(block)
+    columns = np.empty((len(block), len(probabilities)), probabilities.dtype)
+    # Few rows at a time: a cache line is fetched once, not once for each of its columns.
+    for start in range(0, len(probabilities), CACHED_ROWS):
+        part = probabilities[start : start + CACHED_ROWS, wanted].T
+        np.clip(part, 0, 1, out=columns[:, start : start + CACHED_ROWS])
+    return columns
 
 
 def _moved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
