@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from runforge.metrics import standing
 from runforge.metrics.curves import thin
 from runforge.metrics.figures import Series
-from runforge.metrics.standing import standings
 
 
 def made(digits: int | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -23,23 +23,27 @@ def made(digits: int | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("digits", [None, 1])
-def test_areas_and_curves_are_scikit_learns(digits: int | None, dtype: str) -> None:
+@pytest.mark.parametrize("rows", [100, 4096])
+def test_areas_and_curves_are_scikit_learns(
+    digits: int | None, dtype: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "CACHED_ROWS", rows)
     values, targets = made(digits, dtype)
     before = values.copy()
     classes = [0, 1, 2, 5, *range(7, 40)]
-    for code, standing in zip(classes, standings(values, targets, classes), strict=True):
+    for code, one in zip(classes, standing.standings(values, targets, classes), strict=True):
         true, scores = targets == code, np.clip(values[:, code], 0, 1)
-        assert standing.roc_auc() == pytest.approx(sk.roc_auc_score(true, scores), abs=1e-12)
+        assert one.roc_auc() == pytest.approx(sk.roc_auc_score(true, scores), abs=1e-12)
         average = sk.average_precision_score(true, scores)
-        assert standing.average_precision() == pytest.approx(average, abs=1e-12)
+        assert one.average_precision() == pytest.approx(average, abs=1e-12)
         x, y, _ = sk.roc_curve(true, scores, drop_intermediate=False)
-        _same(standing.roc("c"), Series("c", x, y))
+        _same(one.roc("c"), Series("c", x, y))
         precision, recall, _ = sk.precision_recall_curve(true, scores)
-        _same(standing.precision_recall("c"), Series("c", recall, precision))
+        _same(one.precision_recall("c"), Series("c", recall, precision))
     np.testing.assert_array_equal(values, before)
 
 
 def _same(mine: Series, theirs: Series) -> None:
-    one, other = thin(mine), thin(theirs)
-    np.testing.assert_allclose(one.x, other.x, atol=1e-12)
-    np.testing.assert_allclose(one.y, other.y, atol=1e-12)
+    few, wanted = thin(mine), thin(theirs)
+    np.testing.assert_allclose(few.x, wanted.x, atol=1e-12)
+    np.testing.assert_allclose(few.y, wanted.y, atol=1e-12)

@@ -94,10 +94,8 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
             raise DataError("there are no samples", where=str(root), mend="add data")
         layout = modality.layout(readable(samples))
         # The row of a table is decoded as fast as it is read.
-        keeper = Keeper(
-            kept if modality.columns(layout) is None else None,
-            _decoding(modality, modality_node, layout),
-        )
+        files = modality.columns(layout) is None
+        keeper = Keeper(kept if files else None, _decoding(modality, modality_node, layout))
         before = keeper.open()
         reader = Reader(modality, layout, settings.label_problem, workers, kept=before)
         packing = _Packing(root, temporary, settings, samples, keeper, say)

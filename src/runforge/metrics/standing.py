@@ -3,7 +3,7 @@ and precision–recall curves and the curves' corners follow from that alone.
 
 Curves only turn where a sample of the class is passed, so that the others need not be kept apart:
 each class's column is sorted once, as numbers without their rows. torchmetrics orders the rows of a
-column anew for each area and curve; that takes thirty times as long.
+column anew for each area and curve.
 N samples, C classes, P samples of one class.
 """
 
