@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from runforge import bundle, config, places, targets
 from runforge.input_layer import InputLayer
 from runforge.prepared import PreparedSet
 from runforge.settings import Settings, plain
+from runforge.task import Task
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -40,24 +40,19 @@ def main(folder: Path, how: str, overrides: list[str]) -> None:
     (prepared_set,) = places.sets(folder).glob("[!.]*/")
     prepared = PreparedSet.open(prepared_set)
     torch.manual_seed(settings.seed)
-    network = _network(settings, prepared)
+    task = targets.build(plain(settings.task), schema=prepared.schema)
+    network = bundle.build_network(plain(settings.network), task, prepared.schema)
     if how == "origin":
         network = _as_in_the_origin(network)
     batches, validation = _batches(how, folder, settings, prepared)
-    print(_trained_ms(settings, prepared, network, batches, validation))
-
-
-def _network(settings: Settings, prepared: PreparedSet) -> nn.Module:
-    task = targets.build(plain(settings.task), schema=prepared.schema)
-    return bundle.build_network(plain(settings.network), task, prepared.schema)
+    print(_trained_ms(settings, prepared, network, task, batches, validation))
 
 
 def _as_in_the_origin(network: nn.Module) -> nn.Module:
     """The same weights with ReLU before pooling, without channels-last."""
     features = list(network.features)
-    for place, layer in enumerate(features):
-        if isinstance(layer, nn.MaxPool2d):
-            features[place : place + 2] = features[place + 1], layer
+    for place in [p for p, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]:
+        features[place : place + 2] = features[place + 1], features[place]
     stacked = nn.Sequential(*features, *network.head)
     return stacked.to(memory_format=torch.contiguous_format)
 
@@ -116,6 +111,7 @@ def _trained_ms(
     settings: Settings,
     prepared: PreparedSet,
     network: nn.Module,
+    task: Task,
     batches: Callable[[], Batches],
     validation: list[tuple[Tensor, Tensor]],
 ) -> float:
@@ -138,7 +134,7 @@ def _trained_ms(
             inputs = input_layer.normalise(augmentation(inputs, draws))
             for group in optimizer.param_groups:
                 group["lr"] = rate * schedule(step, total)
-            loss = cross_entropy(network(inputs), labels)
+            loss = task.losses(network(inputs), labels).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -149,17 +145,20 @@ def _trained_ms(
             if step == total:
                 break
             if step % (total // epochs) == 0:
-                _validate(network, input_layer, validation)
+                _validate(network, task, input_layer, validation)
                 network.train()
     return (time.perf_counter() - began) / (total - 1) * 1000
 
 
 @torch.no_grad()
 def _validate(
-    network: nn.Module, input_layer: InputLayer, validation: list[tuple[Tensor, Tensor]]
+    network: nn.Module,
+    task: Task,
+    input_layer: InputLayer,
+    validation: list[tuple[Tensor, Tensor]],
 ) -> None:
     network.eval()
-    found = [cross_entropy(network(input_layer(rows)), labels) for rows, labels in validation]
+    found = [task.losses(network(input_layer(rows)), labels).mean() for rows, labels in validation]
     assert all(loss.isfinite() for loss in found)
 
 
