@@ -12,7 +12,7 @@ from pathlib import Path
 from runforge import signals
 from runforge.errors import Interrupted
 from runforge.handover import Order
-from runforge.process import die_with_parent
+from runforge.process import die_with_parent, leave
 from runforge.warm import cool_down, warm_up
 
 
@@ -32,4 +32,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
