@@ -88,7 +88,7 @@ def drawn(
         draw(figure)
         file = io.BytesIO()
         # Not `savefig`, which draws everything once more to know how large it is.
-        canvas.print_png(file, metadata={"Software": None})
+        canvas.print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return file.getvalue()
 
 
