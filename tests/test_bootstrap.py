@@ -11,6 +11,7 @@ from runforge.metrics.bootstrap import (
     Interval,
     percentile_interval,
     resampled_counts,
+    resampled_margins,
     resampled_weights,
 )
 from runforge.metrics.classification import MAIN, classification_figures
@@ -34,6 +35,21 @@ def test_resampled_matrices_are_resamples() -> None:
     assert drawn.shape == (4000, 2, 2)
     assert (drawn.sum(axis=(1, 2)) == 50).all() and (drawn[:, 0, 1] == 0).all()
     np.testing.assert_allclose(drawn.mean(axis=0), counts, atol=0.3)
+
+
+def test_margins_of_very_many_cells_are_those_of_resampled_matrices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = np.random.default_rng(3).integers(0, 9, (5, 5)) + 20 * np.diag([1, 2, 3, 0, 5])
+    few = list(resampled_margins(counts, 4000, np.random.default_rng(0)))
+    monkeypatch.setattr(bootstrap, "MANY_CELLS", 0)
+    many = list(resampled_margins(counts, 4000, np.random.default_rng(1)))
+    for name in ("hits", "support", "predicted"):
+        one, other = (np.concatenate([getattr(m, name) for m in part]) for part in (few, many))
+        assert one.shape == other.shape == (4000, 5)
+        np.testing.assert_allclose(one.mean(axis=0), other.mean(axis=0), atol=0.5)
+        np.testing.assert_allclose(np.cov(one.T), np.cov(other.T), atol=5)
+    assert (np.concatenate([m.support for m in many]).sum(axis=1) == counts.sum()).all()
 
 
 def test_weights_are_resamples() -> None:

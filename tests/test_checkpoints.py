@@ -64,15 +64,15 @@ class Lost(Exception):
 
 
 class LostAt(Callback):
-    """Ends training in the middle of an epoch."""
+    """Ends training in the middle of an epoch, when a step is done."""
 
-    def __init__(self, epoch: int, batch: int = 1) -> None:
-        self.at = (epoch, batch)
+    def __init__(self, epoch: int, step: int = 1) -> None:
+        self.epoch, self.step = epoch, step
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any
-    ) -> None:
-        if (trainer.current_epoch, rest[-1]) == self.at:
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        steps = trainer.datamodule.optimizer_steps()  # type: ignore[attr-defined]
+        done = trainer.global_step - trainer.current_epoch * steps
+        if trainer.current_epoch == self.epoch and done > min(self.step, steps - 1):
             raise Lost
 
 
@@ -106,24 +106,24 @@ class Training:
         accumulate: int = 1,
         max_epochs: int = 4,
         workers: int = 0,
+        steps_per_call: int = 1,
     ) -> None:
         self.folder, self.journal = folder / "checkpoints", folder / "journal.jsonl"
         files = CheckpointFiles(self.folder, self.journal)
-        self.kept = Checkpoints(
-            files, monitor=monitor, mode=mode, interval_s=interval_s, accumulate=accumulate
-        )
+        self.kept = Checkpoints(files, monitor=monitor, mode=mode, interval_s=interval_s)
         self.remembered = Remembered()
         self.learner = learner_of(prepared, optimizer)
         plan = BatchPlan(batch_size=6, seed=1, accumulate=accumulate)
         count = self.learner.augmentation.draw_count
-        self.data = PackedData(prepared, plan, draw_count=count, workers=workers)
+        self.data = PackedData(
+            prepared, plan, draw_count=count, workers=workers, steps_per_call=steps_per_call
+        )
         self.trainer = pl.Trainer(
             accelerator="cpu",
             logger=JournalLogger(self.journal, name="test", run_id="abc"),
             callbacks=[self.kept, self.remembered, *callbacks],
             plugins=[WholeFile(files)],
             max_epochs=max_epochs,
-            accumulate_grad_batches=accumulate,
             log_every_n_steps=1,
             default_root_dir=folder,
             enable_progress_bar=False,
@@ -204,15 +204,16 @@ def test_the_cases_of_best_weights_tell_them_from_the_last(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("lost", [(0, 0), (0, 1), (2, 1), (2, 3), (3, 0), (3, 2)])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "steps_per_call"), [(0, 1), (2, 1), (0, 3), (2, 128)])
 def test_going_on_is_as_never_interrupted(
-    tmp_path: Path, accumulate: int, lost: tuple[int, int], workers: int
+    tmp_path: Path, accumulate: int, lost: tuple[int, int], workers: int, steps_per_call: int
 ) -> None:
     """Four batches an epoch: with three to a step, the last step of each has one."""
     whole = Training(tmp_path / "whole", accumulate=accumulate).fit()
+    given = {"accumulate": accumulate, "workers": workers, "steps_per_call": steps_per_call}
     with pytest.raises(Lost):
-        Training(tmp_path / "parts", LostAt(*lost), accumulate=accumulate, workers=workers).fit()
-    second = Training(tmp_path / "parts", accumulate=accumulate, workers=workers)
+        Training(tmp_path / "parts", LostAt(*lost), **given).fit()
+    second = Training(tmp_path / "parts", **given)
     torch.rand(17)
     second.fit()
     assert sorted(second.remembered.weights) == list(range(lost[0], 4))

@@ -6,20 +6,24 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from runforge import draws
 from runforge.arrays import open_rows
-from runforge.datamodule import Batch, PackedData
+from runforge.datamodule import PackedData
 from runforge.errors import DataError, in_one_line
+from runforge.held_rows import held
 from runforge.orders import BatchOrder, BatchPlan, FixedOrder, batch_bounds
+from runforge.pace import Pace
 from runforge.prepared import PreparedSet
 from runforge.ranks import Ranks
+from runforge.steps import Batch, Steps
 from tests.made_sets import image_set, table_set
 
 
@@ -30,17 +34,29 @@ def _data(prepared: PreparedSet, **changes: Any) -> PackedData:
     return PackedData(prepared, plan, **{"draw_count": 4, **rest})
 
 
-def _epoch(loader: DataLoader[Batch], epoch: int = 0) -> list[Batch]:
+class Trained(NamedTuple):
+    """A batch of training, and the targets of the step that it is part of."""
+
+    inputs: Tensor
+    targets: Tensor
+    draws: Tensor
+    keys: Tensor
+    rows: Tensor
+    step_targets: Tensor
+
+
+def _epoch(loader: DataLoader[Steps], epoch: int = 0) -> list[Trained]:
     assert isinstance(loader.sampler, BatchOrder)
     loader.sampler.set_epoch(epoch)
-    return list(loader)
+    steps = [step for together in loader for step in together]
+    return [Trained(*batch, step.targets) for step in steps for batch in step.batches]
 
 
-def _rows(batches: list[Batch]) -> list[int]:
+def _rows(batches: Sequence[Trained | Batch]) -> list[int]:
     return [int(row) for batch in batches for row in batch.rows]
 
 
-def _by_rank(prepared: PreparedSet, count: int, epoch: int, **changes: Any) -> list[list[Batch]]:
+def _by_rank(prepared: PreparedSet, count: int, epoch: int, **changes: Any) -> list[list[Trained]]:
     """The batches of each rank in one epoch."""
     places = [Ranks(rank, count, rank) for rank in range(count)]
     return [
@@ -49,14 +65,14 @@ def _by_rank(prepared: PreparedSet, count: int, epoch: int, **changes: Any) -> l
     ]
 
 
-def _together(parts: Sequence[Batch]) -> Batch:
+def _together(parts: Sequence[Trained]) -> Trained:
     """The parts of one batch, put together in the order of the ranks."""
     joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in Batch._fields}
-    return Batch(**{**joined, "window_targets": parts[0].window_targets})
+    return Trained(**joined, step_targets=parts[0].step_targets)
 
 
-def _assert_equal(one: Batch, other: Batch) -> None:
-    for name, left, right in zip(Batch._fields, one, other, strict=True):
+def _assert_equal(one: Trained | Batch, other: Trained | Batch) -> None:
+    for name, left, right in zip(type(one)._fields, one, other, strict=True):
         assert left.dtype == right.dtype, name
         assert torch.equal(left.nan_to_num(-9), right.nan_to_num(-9)), name
 
@@ -100,8 +116,9 @@ def test_epochs_of_a_given_length_go_on_where_the_one_before_stopped(steps: int)
     prepared = image_set([13, 2, 2])
     passes = _data(prepared).train_dataloader()
     stream = [batch.rows.tolist() for number in range(8) for batch in _epoch(passes, number)]
-    loader = _data(prepared, steps_per_epoch=steps).train_dataloader()
-    assert len(loader) == steps
+    data = _data(prepared, steps_per_epoch=steps)
+    assert data.optimizer_steps() == steps
+    loader = data.train_dataloader()
     seen = [batch.rows.tolist() for epoch in range(3) for batch in _epoch(loader, epoch)]
     assert seen == stream[: 3 * steps]
 
@@ -205,7 +222,7 @@ def test_the_ranks_parts_are_the_batch_of_one(
         for whole, *parts in zip(alone, *ranks, strict=True):
             _assert_equal(_together(parts), whole)
             for part in parts:
-                assert torch.equal(part.window_targets, whole.window_targets)
+                assert torch.equal(part.step_targets, whole.step_targets)
             sizes = [len(part.rows) for part in parts]
             assert max(sizes) - min(sizes) <= 1
             assert all(len(values) == len(p.rows) for p in parts for values in p[:4])
@@ -221,7 +238,7 @@ def test_a_part_without_samples_has_the_shape_of_the_others() -> None:
         assert batch.inputs.shape == (size, 8, 8, 1) and batch.inputs.dtype == torch.uint8
         assert batch.draws.shape == (size, 4)
         assert batch.targets.shape == batch.keys.shape == batch.rows.shape == (size,)
-        assert len(batch.window_targets) == 2
+        assert len(batch.step_targets) == 2
 
 
 def test_ranks_share_out_everything() -> None:
@@ -255,7 +272,62 @@ def test_a_window_is_all_batches_of_the_optimisers_step(
             expected = torch.cat([batch.targets for batch in window])
             for batches in ranks:
                 for batch in batches[begin : begin + accumulate]:
-                    assert torch.equal(batch.window_targets, expected)
+                    assert torch.equal(batch.step_targets, expected)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_steps_are_the_same_however_many_come_together(accumulate: int, workers: int) -> None:
+    prepared = image_set([33, 4, 2])
+    given = {"accumulate": accumulate, "workers": workers, "steps_per_epoch": 11}
+    alone = [_epoch(_data(prepared, **given).train_dataloader(), epoch) for epoch in (0, 1)]
+    for most, sizes in ((1, {1}), (3, {1, 2, 3}), (100, {1, 2, 4, 8})):
+        data = _data(prepared, **given, steps_per_call=most)
+        loader, seen = data.train_dataloader(), set()
+        for epoch in (0, 1):
+            loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            batches = []
+            for steps in loader:
+                data.pace.note(len(steps), 1e-6)
+                seen.add(len(steps))
+                batches += [Trained(*b, step.targets) for step in steps for b in step.batches]
+            for one, other in zip(batches, alone[epoch], strict=True):
+                _assert_equal(one, other)
+        assert max(seen) > 1 or most == 1
+        assert seen <= sizes | set(range(1, most + 1))
+
+
+def test_auto_holds_nothing_without_a_gpu() -> None:
+    assert held(np.zeros((3, 2)), torch.device("cpu"), wanted="auto") is None
+
+
+def test_the_rest_of_an_epoch() -> None:
+    prepared = image_set([33, 4, 2])
+    for accumulate, done in ((1, 3), (2, 2), (3, 0)):
+        data = _data(prepared, accumulate=accumulate)
+        order, whole = data.train_order(), data.train_order()
+        order.go_on(2, done)
+        whole.set_epoch(2)
+        rest = [step.rows.tolist() for together in order for step in together]
+        every = [step.rows.tolist() for together in whole for step in together]
+        assert rest == every[done:]
+        order.set_epoch(3)
+        assert len([step for together in order for step in together]) == len(every)
+
+
+def test_the_pace_follows_the_time_of_a_step() -> None:
+    pace = Pace(1000)
+    for expected in (2, 4, 8, 16, 32, 50, 50):
+        pace.note(pace.steps, pace.steps * 0.001)
+        assert pace.steps == expected
+    pace.note(50, 50 * 0.01)
+    assert pace.steps == 5
+    pace.note(5, 5 * 1.0)
+    assert pace.steps == 1
+    large = Pace(9 << 20)
+    for _ in range(5):
+        large.note(large.steps, 0)
+    assert large.steps == 3
 
 
 def test_a_sample_has_another_dropout_key_in_each_pass() -> None:
@@ -279,7 +351,7 @@ def _fixed(total: int, count: int, **changes: Any) -> list[list[list[int]]]:
     orders = [FixedOrder(rows, **{"batch_size": 4, "ranks": p, **changes}) for p in places]
     for order in orders:
         assert len(list(order)) == len(order)
-    return [[block.rows.tolist() for block in order] for order in orders]
+    return [[block.tolist() for block in order] for order in orders]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

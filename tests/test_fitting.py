@@ -59,6 +59,19 @@ def test_switches_train_to_a_usable_model(folder: Path, overrides: tuple[str, ..
     assert len(history.series("validation/loss").values) == 2
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_data_that_are_held_on_the_device_give_the_same_weights(folder: Path, workers: int) -> None:
+    given = ("augmentation=light", "machine=cpu", f"machine.workers={workers}")
+    mapped = job_of(folder, *given, "machine.data_on_device=false")
+    held = job_of(folder, *given, "machine.data_on_device=true")
+    for job in (mapped, held):
+        fitting.run(job)
+    assert all(np.array_equal(w, weights(held)[name]) for name, w in weights(mapped).items())
+    # Figures of the validation split too.
+    histories = [History.read(Path(job.model) / "history.csv") for job in (mapped, held)]
+    assert histories[0] == histories[1]
+
+
 def test_accumulating_makes_fewer_steps(folder: Path) -> None:
     one = fitting.run(job_of(folder, "network=mlp"))
     two = fitting.run(job_of(folder, "network=mlp", "trainer.accumulate=2"))

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from runforge import targets
 from runforge.datamodule import PackedData
-from runforge.epoch import LossWatch
+from runforge.epoch import StepLosses
 from runforge.errors import ConfigError, TrainingError
 from runforge.learner import Learner, build_optimizer
 from runforge.orders import BatchPlan
@@ -59,6 +59,7 @@ def _learner(prepared: PreparedSet, **changes: Any) -> Learner:
         optimizer=nodes["optimizer"],
         schedule=changes.get("schedule", Constant()),
         schema=schema,
+        clip_norm=changes.get("clip_norm"),
     )
 
 
@@ -100,7 +101,7 @@ def test_training_is_the_loop_written_by_hand(tmp_path: Path) -> None:
     losses, rates = [], []
     for epoch in range(2):
         batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        for batch in batches:
+        for batch in (batch for steps in batches for step in steps for batch in step.batches):
             optimizer.param_groups[0]["lr"] = 0.1 * schedule(len(losses), 8)
             inputs = batch.inputs.permute(0, 3, 1, 2) / 255.0
             inputs = (inputs - prepared.schema.statistics["mean"][0]) / prepared.schema.statistics[
@@ -214,7 +215,9 @@ def test_augmentation_is_for_training_only() -> None:
     prepared = image_set([8, 8, 0])
     plain, warped = _learner(prepared), _learner(prepared, augmentation=WARP)
     data = _data(prepared, warped)
-    train, validation = next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
+    validation = next(iter(data.val_dataloader()))
+    (step,) = next(iter(data.train_dataloader()))
+    (train,) = step.batches
     losses = []
     for learner in (plain, warped):
         learner.validation_step(validation, 0)
@@ -229,7 +232,7 @@ def test_accumulated_batches_make_one_step(tmp_path: Path) -> None:
     prepared = image_set([32, 4, 0])
     learner = _learner(prepared)
     data = _data(prepared, learner, accumulate=2)
-    trainer = _fit(learner, data, tmp_path, accumulate_grad_batches=2)
+    trainer = _fit(learner, data, tmp_path)
     assert trainer.global_step == 4
     assert [step for step, _ in _logged(tmp_path, "train/step_loss")] == [1, 2, 3, 4]
 
@@ -242,10 +245,10 @@ def test_accumulated_batches_are_one_large_batch(tmp_path: Path, clip: float | N
     schedule = Cosine(warmup=0.25, final=0.0)
 
     def trained(folder: Path, size: int, accumulate: int) -> tuple[Learner, pl.Trainer]:
-        learner = _learner(prepared, task=node, augmentation=WARP, schedule=schedule, network=DROPS)
+        parts = {"task": node, "augmentation": WARP, "schedule": schedule, "network": DROPS}
+        learner = _learner(prepared, **parts, clip_norm=clip)
         data = _data(prepared, learner, batch_size=size, accumulate=accumulate)
-        trainer = {"accumulate_grad_batches": accumulate, "gradient_clip_val": clip}
-        return learner, _fit(learner, data, folder, max_epochs=3, **trainer)
+        return learner, _fit(learner, data, folder, max_epochs=3)
 
     parts, fitted = trained(tmp_path / "parts", 4, 3)
     whole, expected = trained(tmp_path / "whole", 12, 1)
@@ -302,12 +305,19 @@ def test_a_validation_loss_that_is_no_number_ends_training(tmp_path: Path) -> No
         _fit(learner, _data(prepared, learner), tmp_path)
 
 
-def test_the_watch_remembers_the_first() -> None:
-    watch = LossWatch()
-    for step, loss in enumerate((1.0, 2.0, math.inf, 3.0, math.nan)):
-        watch.note(torch.tensor(loss), step)
-        assert watch.read() == ((loss, step) if step < 2 else (math.inf, 2)) or step < 2
-    assert watch.read() == (math.inf, 2)
+def test_losses_are_read_once_with_their_steps() -> None:
+    losses = StepLosses()
+    assert list(losses.read()) == []
+    for step, loss in enumerate((1.0, 2.0, math.inf)):
+        losses.add(torch.tensor(loss), step)
+    assert list(losses.read()) == [(0, 1.0), (1, 2.0), (2, math.inf)]
+    losses.add(torch.tensor(4.0), 7)
+    assert list(losses.read()) == [(7, 4.0)]
+    assert list(losses.read()) == []
+    for step in range(StepLosses.MOST):
+        assert not losses.is_full()
+        losses.add(torch.tensor(0.0), step)
+    assert losses.is_full()
 
 
 def test_an_optimiser_that_can_not_be_built() -> None:

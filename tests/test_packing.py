@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pictures
+from sklearn.datasets import load_sample_image
 
 from runforge.atomic import clear_what_was_left
 from runforge.errors import ConfigError, DataError
@@ -52,6 +53,13 @@ def png(seed: int, size: int = 4) -> bytes:
 def put(root: Path, name: str, content: bytes) -> None:
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).write_bytes(content)
+
+
+def photograph(name: str) -> bytes:
+    """A real one of 640×427 pixels."""
+    buffer = io.BytesIO()
+    Pictures.fromarray(load_sample_image(f"{name}.jpg")).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def folders(root: Path, count: int = 40) -> Path:
@@ -152,6 +160,8 @@ def test_the_same_data_give_the_same_bytes_anywhere_with_any_number_of_threads(
     for workers in (1, 2, 7):
         root = folders(tmp_path / f"data{workers}")
         put(root, "cat/broken.png", b"no")
+        for name in ("china", "flower"):  # decoded at reduced scale
+            put(root, f"cat/{name}.jpg", photograph(name))
         fingerprints.add(packed(root, tmp_path / f"out{workers}", workers=workers).fingerprint)
         trees.append(tree(tmp_path / f"out{workers}"))
     assert trees[0] == trees[1] == trees[2] and len(fingerprints) == 1
@@ -315,7 +325,7 @@ def test_what_a_killed_packing_left_is_removed(tmp_path: Path) -> None:
 
 def test_a_fault_in_a_thread_comes_out_and_leaves_nothing(tmp_path: Path) -> None:
     class Faulty(Image):
-        def decode(self, raw: Any, layout: Any) -> np.ndarray:
+        def decode(self, raw: Any, layout: Any, remarks: Any = None) -> np.ndarray:
             raise RuntimeError("a fault")
 
     modality = Faulty(height=4, width=4, mode="L", max_pixels=100, background=0)

@@ -8,6 +8,7 @@ import numpy as np
 import polars
 import pytest
 
+from runforge import predictions
 from runforge.errors import DataError
 from runforge.predictions import NO_CLASS, Predictions
 
@@ -69,6 +70,23 @@ def test_an_output_that_is_not_finite_is_never_class_0(tmp_path: Path) -> None:
     assert polars.read_parquet(tmp_path / "p.parquet")["predicted"].to_list() == [None, "y", None]
 
 
+def test_block_by_block_is_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = of_classes(200).values.copy()
+    values[3, 1], values[150, 0], values[199, 2] = np.nan, np.inf, np.nan
+    rows = np.arange(200)
+    given = {"ids": rows.astype(str), "split": "test", "classes": of_classes().classes}
+    given |= {"targets": rows % len(of_classes().classes), "values": values}
+    whole = Predictions(**given)
+    monkeypatch.setattr(predictions, "BLOCK_NUMBERS", 50)
+    parts = Predictions(**given)
+    np.testing.assert_array_equal(parts.finite, np.isfinite(values).all(axis=1))
+    np.testing.assert_array_equal(parts.predicted, whole.predicted)
+    np.testing.assert_array_equal(predictions.largest(values[:3]), values[:3].max(axis=1))
+    values[170] = 0.9
+    with pytest.raises(DataError, match="the outputs of 170 are no probabilities"):
+        Predictions(**given)
+
+
 def test_two_classes_are_told_apart_at_one_half() -> None:
     positive = np.array([0.49, 0.5, 0.51, 0.99])
     values = np.stack([1 - positive, positive], axis=1)
@@ -123,4 +141,8 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     frame = polars.read_parquet(path).with_columns(target=polars.lit("other"))
     frame.write_parquet(path)
     with pytest.raises(DataError, match="'other' is no class"):
+        Predictions.read(path)
+    text = {"id": ["a"], "split": ["test"], "predicted": [None], "value": [None], "target": [""]}
+    polars.DataFrame(text).write_parquet(path)
+    with pytest.raises(DataError, match="value holds no numbers"):
         Predictions.read(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runforge.arrays import RowWriter, copy_rows, open_rows
+from runforge.arrays import RowWriter, Selected, open_rows
 from runforge.errors import DataError
 from runforge.manifest import Entry, read_manifest, write_manifest
 from runforge.modalities.table import Table as TableModality
@@ -120,7 +120,9 @@ def test_a_row_unlike_the_first_is_a_fault_of_ours(tmp_path: Path) -> None:
         writer.append(np.zeros(4, np.uint8))
 
 
-def test_rows_are_copied_in_pieces(tmp_path: Path) -> None:
-    source = np.random.default_rng(0).normal(size=(5000, 3))
-    rows = np.arange(0, 5000, 2)
-    np.testing.assert_array_equal(copy_rows(source, rows, tmp_path / "c.npy"), source[rows])
+def test_selected_rows_are_those_of_the_array() -> None:
+    source = np.random.default_rng(0).normal(size=(50, 3))
+    selected, wanted = Selected(source, np.arange(0, 50, 3)), source[::3]
+    assert len(selected) == len(wanted)
+    np.testing.assert_array_equal(selected[5:12], wanted[5:12])
+    np.testing.assert_array_equal(selected[:, 1], wanted[:, 1])

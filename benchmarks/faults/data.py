@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from runforge.near_duplicates import hashes_of, near_pairs  # noqa: E402
+from runforge.near_duplicates import hash_of, near_pairs  # noqa: E402
 from tests.conftest import clean_environment  # noqa: E402
 from tests.odd import cases, configurations, folders, idx_files, images, tables  # noqa: E402
 from tests.odd.cases import Case, Outcome  # noqa: E402
@@ -114,7 +114,7 @@ def _near_duplicates() -> Iterator[tuple[str, str, bool]]:
         files = sorted((PHOTOGRAPHS / name).rglob("*.jpg"))
         if not files:
             continue
-        hashes = hashes_of(_photographs(files)) or []
+        hashes = [hash_of(photograph) for photograph in _photographs(files)]
         contents = [str(hash(path.read_bytes())) for path in files]
         found = set[tuple[int, int]]()
         for bit in range(len(files).bit_length()):

@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
+    _add_profile(commands)
     _add_sample(commands)
     _add_reproduce(commands)
     _add_promote(commands)
@@ -108,6 +109,17 @@ def _add_train(commands: Commands) -> None:
         "-m", "--multirun", action="store_true", help="a sweep over all combinations"
     )
     _overrides(train)
+
+
+def _add_profile(commands: Commands) -> None:
+    profile = _command(
+        commands,
+        "profile",
+        "where the time of a training step goes, and what to mend first",
+        "A short run with trainer.profile=true, in the MLflow experiment runforge-profiles.",
+    )
+    _overrides(profile)
+    _json(profile)
 
 
 def _add_sample(commands: Commands) -> None:

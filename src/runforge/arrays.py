@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
-
-COPIED_ROWS = 1024
 
 
 class RowWriter:
@@ -19,7 +18,6 @@ class RowWriter:
         self.count = 0
         self.shape: tuple[int, ...] = ()
         self.dtype: np.dtype | None = None
-        self.digest = hashlib.blake2b(digest_size=16)
         self._file = path.open("wb")
 
     def append(self, row: np.ndarray) -> None:
@@ -29,9 +27,7 @@ class RowWriter:
             self._write_header()
         if row.shape != self.shape or row.dtype != self.dtype:
             raise TypeError(f"row {row.dtype}{row.shape} after {self.dtype}{self.shape}")
-        content = row.tobytes()
-        self._file.write(content)
-        self.digest.update(content)
+        self._file.write(np.ascontiguousarray(row).data)
         self.count += 1
 
     def _write_header(self) -> None:
@@ -62,10 +58,20 @@ def open_rows(path: Path) -> np.ndarray:
     return array
 
 
-def copy_rows(source: np.ndarray, rows: np.ndarray, path: Path) -> np.ndarray:
-    """The given rows of an array as a file of their own, memory-mapped: never all in memory."""
-    shape = (len(rows), *source.shape[1:])
-    copy = npy.open_memmap(path, mode="w+", dtype=source.dtype, shape=shape)
-    for start in range(0, len(rows), COPIED_ROWS):
-        copy[start : start + COPIED_ROWS] = source[rows[start : start + COPIED_ROWS]]
-    return copy
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Some rows of an array, read as they are asked for: never all in memory."""
+
+    source: np.ndarray
+    rows: np.ndarray
+    """int64 [N]: which, in this order."""
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """`[a:b]`: a slice of the rows; `[:, c]`: one column of all."""
+        first, *others = key if isinstance(key, tuple) else (key,)
+        found: np.ndarray = self.source[(self.rows[first], *others)]
+        return found

@@ -102,10 +102,10 @@ class CheckpointFiles:
             _remove(path)
 
 
-def last_name(epoch: int, batch: int, best_epoch: int) -> str:
-    """The name, without checksum, of what to go on from at the begin of a batch of an epoch."""
+def last_name(epoch: int, step: int, best_epoch: int) -> str:
+    """The name, without checksum, of what to go on from before a step of an epoch."""
     best = f"{best_epoch:06d}" if best_epoch >= 0 else NO_EPOCH
-    return f"{LAST}{epoch:06d}-{batch:08d}-{best}"
+    return f"{LAST}{epoch:06d}-{step:08d}-{best}"
 
 
 def best_name(epoch: int) -> str:

@@ -1,6 +1,6 @@
 """What training keeps while it runs: where to go on from when it is stopped, and the best weights.
 
-A checkpoint is taken at the begin of a batch with which a step of the optimiser begins: all before
+A checkpoint is taken between two calls of training's loop, each of whole steps: all before
 it is done and logged, and what follows is a function of what is kept. So a training that goes on
 ends with the same weights, bit for bit, as one that was never stopped.
 """
@@ -40,8 +40,8 @@ class Checkpoints(Checkpoint):
     """Keeps the weights of the best epoch, and from time to time all that training needs to go on.
 
     `monitor` None: no best weights. `interval_s` is the least time between two checkpoints, by the
-    clock of rank 0; one more is taken where the training is told to stop. `accumulate`: batches to
-    a step of the optimiser. Raises `ConfigError` where the monitor is not measured.
+    clock of rank 0; one more is taken where the training is told to stop. Raises `ConfigError`
+    where the monitor is not measured.
     """
 
     def __init__(
@@ -51,9 +51,8 @@ class Checkpoints(Checkpoint):
         monitor: str | None,
         mode: str,
         interval_s: float,
-        accumulate: int = 1,
     ) -> None:
-        self._files, self._monitor, self._accumulate = files, monitor, accumulate
+        self._files, self._monitor = files, monitor
         self._sign = 1.0 if mode == "min" else -1.0
         self._best_value, self.best_epoch = math.inf, -1
         self._clock = SharedClock(interval_s)
@@ -72,11 +71,11 @@ class Checkpoints(Checkpoint):
         if self._to_restore is not None:
             pl_module.load_rank_state(self._to_restore)  # type: ignore[operator]
             self._to_restore = None
-        if batch_idx % self._accumulate:
-            return
         goes_on = HERE.step_begins()
         if not goes_on or self._clock.is_due():
-            name = last_name(trainer.current_epoch, batch_idx, self.best_epoch)
+            epoch, data = trainer.current_epoch, trainer.datamodule  # type: ignore[attr-defined]
+            done = trainer.global_step - epoch * data.optimizer_steps()
+            name = last_name(epoch, done, self.best_epoch)
             self._save(trainer, name, weights_only=False)
         if not goes_on:
             self.stand()

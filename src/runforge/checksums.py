@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runforge.errors import DataError
@@ -11,9 +11,10 @@ from runforge.errors import DataError
 CHECKSUMS = "checksums.txt"
 
 
-def write_checksums(folder: Path, names: Sequence[str]) -> None:
-    """Of the files as they lie there now."""
-    lines = (f"{file_hash(folder / name)}  {name}\n" for name in names)
+def write_checksums(folder: Path, names: Sequence[str], known: Mapping[str, str]) -> None:
+    """Of the files as they lie there now; `known` are hashes that were taken already."""
+    hashes = {name: known.get(name) or file_hash(folder / name) for name in names}
+    lines = (f"{value}  {name}\n" for name, value in hashes.items())
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 

@@ -6,7 +6,8 @@ B samples in this rank's part of a batch, N in a split, C columns of predictions
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,18 @@ from torchmetrics import Metric, MetricCollection, SumMetric
 from runforge import ranks
 from runforge.task import Task
 
+AT_ONCE = 16
+"""Updates that the metrics take in together: each of theirs costs as much as a small step."""
+
+Samples = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Weighted losses [B], weights [B], predictions [B, C], targets [B]."""
+
 
 class EpochFigures(nn.Module):
     """The loss and the task's metrics over an epoch, kept on the device.
 
-    `compute` adds up what the ranks have, unless every rank has all of it.
+    `compute` adds up what the ranks have, unless every rank has all of it. What is summed up with
+    what is a function of the number of updates since the last `compute` alone.
     """
 
     def __init__(self, task: Task, *, every_rank_has_all: bool = False) -> None:
@@ -29,6 +37,7 @@ class EpochFigures(nn.Module):
         self.loss_sum = SumMetric(nan_strategy="disable")
         self.weight_sum = SumMetric(nan_strategy="disable")
         self.metrics: MetricCollection = task.training_metrics()
+        self._waiting: list[Samples] = []
         if every_rank_has_all:
             for metric in self.modules():
                 if isinstance(metric, Metric):
@@ -36,6 +45,15 @@ class EpochFigures(nn.Module):
 
     def update(self, losses: Tensor, weights: Tensor, predictions: Tensor, targets: Tensor) -> None:
         """Takes in samples: their weighted losses [B], weights [B], predictions [B, C], targets."""
+        self._waiting.append((losses, weights, predictions, targets))
+        if len(self._waiting) >= AT_ONCE:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        if not self._waiting:
+            return
+        losses, weights, predictions, targets = map(torch.cat, zip(*self._waiting, strict=True))
+        self._waiting.clear()
         self.loss_sum.update(losses.sum())
         self.weight_sum.update(weights.sum())
         if len(targets):
@@ -43,22 +61,28 @@ class EpochFigures(nn.Module):
 
     def compute(self) -> dict[str, float]:
         """The figures since the last call; one that has no value is absent."""
+        self._take_in()
         loss = float(self.loss_sum.compute() / self.weight_sum.compute())
         values = {name: float(value) for name, value in self.metrics.compute().items()}
         for metric in (self.loss_sum, self.weight_sum, self.metrics):
             metric.reset()
         return {"loss": loss} | {n: v for n, v in values.items() if not math.isnan(v)}
 
-    def sums(self) -> list[dict[str, Tensor]]:
-        """What each metric has summed up on this rank, the metrics in one order."""
-        return [{n: s.cpu() for n, s in _state(metric).items()} for metric in self._each()]
+    def kept(self) -> Kept:
+        """What each metric has summed up on this rank, the metrics in one order; what waits."""
+        sums = [{n: s.cpu() for n, s in _state(metric).items()} for metric in self._each()]
+        waiting = [[values.cpu() for values in samples] for samples in self._waiting]
+        return {"sums": sums, "waiting": waiting}
 
-    def set_sums(self, sums: Sequence[Mapping[str, Tensor]]) -> None:
-        """The inverse of `sums`."""
-        for metric, values in zip(self._each(), sums, strict=True):
+    def take_up(self, kept: Kept) -> None:
+        """The inverse of `kept`."""
+        for metric, values in zip(self._each(), kept["sums"], strict=True):
             for name, value in values.items():
                 setattr(metric, name, value.to(metric.device, copy=True))
             metric._update_count, metric._computed = 1, None
+        device = self.loss_sum.device
+        for samples in kept["waiting"]:
+            self.update(*(values.to(device) for values in samples))
 
     def _each(self) -> Iterator[Metric]:
         # `items` gives each metric its own state, which a group of them otherwise shares.
@@ -66,10 +90,18 @@ class EpochFigures(nn.Module):
         yield from (metric for _, metric in self.metrics.items(keep_base=True, copy_state=True))
 
 
-def merged(every: Sequence[Sequence[Mapping[str, Tensor]]]) -> list[dict[str, Tensor]]:
-    """The sums of all ranks, added up."""
-    together = zip(*every, strict=True)
-    return [{name: sum(p[name] for p in parts) for name in parts[0]} for parts in together]
+class Kept(TypedDict):
+    """What `EpochFigures` keeps in a checkpoint."""
+
+    sums: list[dict[str, Tensor]]
+    waiting: list[list[Tensor]]
+
+
+def merged(every: Sequence[Kept]) -> Kept:
+    """What all ranks have, as one."""
+    together = zip(*(kept["sums"] for kept in every), strict=True)
+    sums = [{name: sum(p[name] for p in parts) for name in parts[0]} for parts in together]
+    return {"sums": sums, "waiting": [samples for kept in every for samples in kept["waiting"]]}
 
 
 def _state(metric: Metric) -> dict[str, Tensor]:
@@ -98,42 +130,33 @@ class SplitOutputs:
         return losses, predictions, targets
 
 
-class StepLoss(nn.Module):
-    """This rank's share of the loss that the optimiser's next step is taken on."""
+class StepLosses:
+    """This rank's shares of the last steps' losses, left on the device until they are read."""
 
-    value: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("value", torch.zeros(()), persistent=False)
-
-    def add(self, loss: Tensor) -> None:
-        """Takes in a batch of the step."""
-        self.value = self.value + loss
-
-    def take(self) -> Tensor:
-        """The share; the next step begins at 0."""
-        taken, self.value = self.value, torch.zeros_like(self.value)
-        return taken
-
-
-class LossWatch(nn.Module):
-    """Remembers the first loss that is no finite number, without waiting for the device."""
-
-    value: Tensor
-    step: Tensor
+    MOST = 256
 
     def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("value", torch.zeros(()), persistent=False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
+        self._shares: list[Tensor] = []
+        self._steps: list[int] = []
 
-    def note(self, loss: Tensor, step: int) -> None:
-        """Takes in the loss of a step."""
-        first = self.value.isfinite() & ~loss.isfinite()
-        self.step = torch.where(first, step, self.step)
-        self.value = torch.where(self.value.isfinite(), loss.detach(), self.value)
+    def add(self, share: Tensor, step: int) -> None:
+        """Takes in a step's share, a scalar."""
+        self._shares.append(share)
+        self._steps.append(step)
 
-    def read(self) -> tuple[float, int]:
-        """The first such loss and its step; else the last loss."""
-        return self.value.item(), int(self.step.item())
+    def is_full(self) -> bool:
+        """Whether it is time to read them."""
+        return len(self._shares) >= self.MOST
+
+    def read(self) -> Iterator[tuple[int, float]]:
+        """Steps and shares since the last call; waits for the device."""
+        shares, steps = self._shares, self._steps
+        self._shares, self._steps = [], []
+        values = [share.item() for share in shares] if len(shares) < 2 else _stacked(shares)
+        yield from zip(steps, values, strict=True)
+
+
+def _stacked(scalars: Sequence[Tensor]) -> list[float]:
+    """One transfer for all of them."""
+    values: list[float] = torch.stack(list(scalars)).tolist()
+    return values

@@ -110,9 +110,9 @@ def predict(model: Model, prepared: PreparedSet, rows: np.ndarray) -> np.ndarray
     where = next(model.parameters()).device
     with torch.inference_mode():
         for block in FixedOrder(rows, batch_size=BATCH_SIZE, ranks=ranks.here()):
-            if len(block.rows):
-                packed = torch.from_numpy(prepared.inputs[block.rows]).to(where)
-                done.append(block.rows)
+            if len(block):
+                packed = torch.from_numpy(prepared.inputs[block]).to(where)
+                done.append(block)
                 values.append(model(packed).cpu().numpy())
     own = torch.from_numpy(np.concatenate(done)), torch.from_numpy(np.concatenate(values))
     return ranks.in_order(*own).numpy()

@@ -86,6 +86,7 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
         optimizer=plain(settings.optimizer),
         schedule=targets.build(plain(settings.schedule)),
         schema=schema,
+        clip_norm=settings.trainer.gradient_clip_norm,
     )
     if settings.trainer.compile:
         network.compile()
@@ -115,6 +116,7 @@ def _data(settings: Settings, prepared: PreparedSet, draw_count: int) -> PackedD
         workers=settings.machine.workers,
         timeout_s=settings.machine.timeout_s,
         validation_limit=trainer.validation_steps,
+        on_device=settings.machine.data_on_device,
         ranks=ranks.here(),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from runforge import profile_file
 from runforge.atomic import write_whole
 
 Step = Literal["train", "evaluate"]
@@ -51,6 +52,11 @@ class Job:
     def file(self) -> Path:
         """Where the driver writes the job."""
         return Path(self.run_folder) / "job.json"
+
+    @property
+    def profile(self) -> Path:
+        """Where the time of a step goes, measured where `trainer.profile` asks for it."""
+        return Path(self.run_folder) / profile_file.FOLDER
 
     @property
     def checkpoints(self) -> Path:

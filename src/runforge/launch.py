@@ -35,8 +35,8 @@ CHECK_S = 0.5
 
 # Threads that spin while they wait lose whole time slices as soon as anything else runs: with
 # one busy process beside it, a small network trained 2.7 times as slowly as with waiting ones.
-# torch warns on standard error of what is chosen on purpose.
-QUIET = {"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+# torch warns on standard error of what is chosen on purpose, and tells of each trace.
+QUIET = {"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", "KINETO_LOG_LEVEL": "99"}
 """Variables that are read when torch is imported, where the user has not set them."""
 
 

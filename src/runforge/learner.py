@@ -8,25 +8,29 @@ B samples in this rank's part of a batch. Logged once an epoch, over the samples
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 
 from runforge import ranks, targets
 from runforge.blocks import shard
-from runforge.datamodule import Batch
 from runforge.dropout import replace_dropout
-from runforge.epoch import EpochFigures, LossWatch, SplitOutputs, StepLoss, merged
+from runforge.epoch import EpochFigures, SplitOutputs, StepLosses, merged
 from runforge.errors import ConfigError, TrainingError
 from runforge.input_layer import InputLayer
 from runforge.random_state import random_state, set_random_state
 from runforge.schedules import Schedule
 from runforge.schema import Schema
+from runforge.steps import Batch, Step, Steps
 from runforge.task import Task
 
 
@@ -34,10 +38,10 @@ class Learner(LightningModule):
     """One training. Raises `TrainingError` as soon as a loss is no finite number.
 
     `optimizer` is the node of the configuration: it is built when the parameters are on their
-    device.
+    device. `clip_norm`: the largest norm of a step's gradient.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, each named by the caller
         self,
         *,
         network: nn.Module,
@@ -46,41 +50,109 @@ class Learner(LightningModule):
         optimizer: Mapping[str, Any],
         schedule: Schedule,
         schema: Schema,
+        clip_norm: float | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.input_layer = InputLayer(schema)
         self.augmentation, self.network, self.task = augmentation, network, task
-        self._optimizer, self._schedule = optimizer, schedule
+        self._optimizer, self._schedule, self._clip_norm = optimizer, schedule, clip_norm
         self.train_figures = EpochFigures(task)
         self.validation_figures = EpochFigures(task, every_rank_has_all=True)
         self.validation_outputs = SplitOutputs()
-        self.watch, self.step_loss = LossWatch(), StepLoss()
+        self.losses = StepLosses()
         self.dropout_keys = replace_dropout(network)
-        self._logged_step = 0
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """This rank's share of the loss: Lightning's and DDP's divisions leave Σ wᵢ·lᵢ / Σ wᵢ.
+    def training_step(self, steps: Steps, call: int) -> None:
+        """Takes the steps of the optimiser, one behind the other.
 
-        Both sums are over all samples that the optimiser's step is taken on, on every rank and in
-        every accumulated batch: neither uneven parts nor an uneven last batch weigh too much.
+        Lightning calls this once for all of them, for its call costs as much as a small step.
         """
+        began_s = time.perf_counter()
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        for step in steps:
+            self._take(step, optimizer)
+        self._pace.note(len(steps), time.perf_counter() - began_s)
+
+    def _take(self, step: Step, optimizer: LightningOptimizer) -> None:
+        number = self.global_step
+        rate = self._optimizer["learning_rate"] * self._schedule(number, self._total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        total_weight = self.task.sample_weights(step.targets).sum()
+        *others, last = step.batches
+        with self._not_synchronised():
+            shares = [self._learn_from(batch, total_weight) for batch in others]
+        shares.append(self._learn_from(last, total_weight))
+        optimizer.step()
+        optimizer.zero_grad()
+        self._profiler.start("logging")
+        self._note(sum(shares[1:], shares[0]), number + 1, rate)
+        self._profiler.stop("logging")
+
+    def _learn_from(self, batch: Batch, total_weight: Tensor) -> Tensor:
+        """Adds to the gradient; returns this rank's share of the step's loss, Σ wᵢ·lᵢ / Σ wᵢ.
+
+        The lower sum is over all samples that the optimiser's step is taken on, on every rank and
+        in every batch: neither uneven parts nor an uneven last batch weigh too much.
+        """
+        profiler = self._profiler
+        profiler.start("augmentation")
         # The pixels' places and statistics need whole floats, under mixed precision too.
         with torch.autocast(self.device.type, enabled=False):
             inputs = self.input_layer.to_float(batch.inputs)
             inputs = self.input_layer.normalise(self.augmentation(inputs, batch.draws))
         self.dropout_keys.set(batch.keys)
+        profiler.stop("augmentation")
+        profiler.start("forward")
         outputs = self.network(inputs).float()
         weights = self.task.sample_weights(batch.targets)
         losses = weights * self.task.losses(outputs, batch.targets)
-        loss: Tensor = losses.sum() / self.task.sample_weights(batch.window_targets).sum()
+        loss: Tensor = losses.sum() / total_weight
+        profiler.stop("forward")
+        profiler.start("backward")
+        self.manual_backward(loss * ranks.count())  # as the ranks' gradients are averaged
+        profiler.stop("backward")
+        profiler.start("logging")
         with torch.no_grad():
             predictions = self.task.predictions(outputs)
-            self.train_figures.update(losses, weights, predictions, batch.targets)
-            self.step_loss.add(loss)
-        self.watch.note(loss, self.global_step)
-        if loss.device.type == "cpu":
+            self.train_figures.update(losses.detach(), weights, predictions, batch.targets)
+        profiler.stop("logging")
+        return loss.detach()
+
+    @property
+    def _profiler(self) -> Profiler:
+        """Does nothing, unless `trainer.profile` asks for it."""
+        profiler: Profiler = self.trainer.profiler  # type: ignore[attr-defined]
+        return profiler
+
+    @contextmanager
+    def _not_synchronised(self) -> Iterator[None]:
+        """Inside, gradients are summed up on this rank alone."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ParallelStrategy):
+            with strategy.block_backward_sync():
+                yield
+        else:
+            yield
+
+    def _note(self, share: Tensor, step: int, rate: float) -> None:
+        """Logs the step: straight to the loggers, as `self.log` would cost half a small step."""
+        self.losses.add(share, step)
+        logged = step % self._log_every() == 0
+        # Reading waits for the device, which costs nothing on the CPU.
+        if logged or share.device.type == "cpu" or self.losses.is_full():
             self._check_finite()
-        return loss * (ranks.count() * self.trainer.accumulate_grad_batches)
+        if logged:
+            values = {"train/step_loss": float(ranks.add_up(share)), "learning_rate": rate}
+            for logger in self.loggers:
+                logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clips by the norm of the whole gradient, over all ranks, however it is shared out."""
+        if self._clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keeps what the network says of a batch of the validation split."""
@@ -90,28 +162,6 @@ class Learner(LightningModule):
         losses = self.task.losses(outputs, batch.targets)
         predictions = self.task.predictions(outputs)
         self.validation_outputs.add(batch.rows, losses, predictions, batch.targets)
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """Logs the step: straight to the loggers, as `self.log` would cost half a small step."""
-        step = self.global_step
-        if step == self._logged_step:
-            return
-        self._logged_step = step
-        loss = self.step_loss.take()
-        if step % self._log_every() != 0:
-            return
-        self._check_finite()
-        values = {"train/step_loss": float(ranks.add_up(loss)), "learning_rate": self._rate}
-        for logger in self.loggers:
-            logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
-
-    def on_train_start(self) -> None:
-        """What was done before a restart is logged already."""
-        self._logged_step = self.global_step
-
-    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Keeps the learning rate of the step: it has changed when the step is logged."""
-        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_epoch_start(self) -> None:
         """Before any weights of this epoch can be kept."""
@@ -142,14 +192,14 @@ class Learner(LightningModule):
         own = () if ranks.count() == 1 else self.network.named_buffers()
         return {
             "random": random_state(),
-            "figures": self.train_figures.sums(),
+            "figures": self.train_figures.kept(),
             "buffers": {name: buffer.cpu() for name, buffer in own},
         }
 
     def load_rank_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `rank_state`."""
         set_random_state(state["random"])
-        self.train_figures.set_sums(state["figures"])
+        self.train_figures.take_up(state["figures"])
         for name, buffer in self.network.named_buffers():
             if name in state["buffers"]:
                 buffer.copy_(state["buffers"][name])
@@ -167,35 +217,19 @@ class Learner(LightningModule):
         if self.device_mesh is not None:
             shard(self.network, self.device_mesh["data_parallel"])
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clips by the norm of the whole gradient, over all ranks, however it is shared out.
-
-        Lightning's own way refuses a fused optimiser under bf16 too, where nothing is scaled.
-        """
-        if gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
-
-    def configure_optimizers(self) -> Any:
-        """The optimiser, and the schedule's factor on its learning rate at each of its steps."""
-        clips = self.trainer.gradient_clip_val and self.trainer.precision == "16-mixed"
-        if clips and self._optimizer.get("fused"):
+    def configure_optimizers(self) -> Optimizer:
+        """The optimiser; its learning rate is set at each step."""
+        if (
+            self._clip_norm
+            and self.trainer.precision == "16-mixed"
+            and self._optimizer.get("fused")
+        ):
             what = "a fused optimiser can't clip gradients under 16-mixed precision"
             raise ConfigError(what, where="optimizer.fused", mend="set it to false")
-        optimizer = build_optimizer(self._optimizer, self.network.parameters())
         # Not Lightning's own figure, which would make the loader before a checkpoint is loaded.
         epochs, data = self.trainer.max_epochs, self.trainer.datamodule  # type: ignore[attr-defined]
-        total = epochs * data.optimizer_steps()
-        schedule = self._schedule
-        scheduler = LambdaLR(optimizer, lambda step: schedule(step, total))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        self._total_steps, self._pace = epochs * data.optimizer_steps(), data.pace
+        return build_optimizer(self._optimizer, self.network.parameters())
 
     def _log_every(self) -> int:
         return int(getattr(self.trainer, "log_every_n_steps", 0)) or 1
@@ -203,13 +237,16 @@ class Learner(LightningModule):
     def _log_epoch(self, split: str, figures: EpochFigures) -> float:
         values = figures.compute()
         named = {f"{split}/{name}": value for name, value in values.items()}
-        self.log_dict(named, prog_bar=True)
+        # Lightning would log them under the number of its calls.
+        self.log_dict(named, prog_bar=True, logger=False)
+        for logger in self.loggers:
+            logger.log_metrics({**named, "epoch": self.current_epoch}, step=self.global_step)
         return values["loss"]
 
     def _check_finite(self) -> None:
-        loss, step = self.watch.read()
-        if not math.isfinite(loss):
-            raise TrainingError(self._diverged("loss", loss, step))
+        for step, loss in self.losses.read():
+            if not math.isfinite(loss):
+                raise TrainingError(self._diverged("loss", loss, step))
 
     def _diverged(self, name: str, loss: float, step: int) -> str:
         rate = self._optimizer["learning_rate"]

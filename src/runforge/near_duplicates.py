@@ -6,7 +6,7 @@ bit i says whether a level is above its left neighbour. 64 bits; N samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -26,19 +26,14 @@ BLOCK = 512, 8192
 """Hashes of either side that are compared at once: a few tens of megabytes."""
 
 
-def hashes_of(pictures: Iterable[np.ndarray]) -> list[int | None] | None:
-    """The hash of each; None where no one can be told by it."""
-    hashes = [hash_of(picture) for picture in pictures]
-    return hashes if any(value is not None for value in hashes) else None
-
-
 def hash_of(picture: np.ndarray) -> int | None:
     """The hash of a picture uint8 [H, W, 3]; None where it is too small or too plain to tell."""
     if min(picture.shape[:2]) < LEAST_SIDE:
         return None
     # In floats: levels rounded to whole numbers are often equal, and noise decides.
     grey = Image.fromarray(picture).convert("L").convert("F")
-    levels = np.asarray(grey.resize((9, 8), Image.Resampling.LANCZOS))
+    # With the gap it takes half the time: first boxes of pixels, three a side for each level.
+    levels = np.asarray(grey.resize((9, 8), Image.Resampling.LANCZOS, reducing_gap=3.0))
     bits = levels[:, 1:] > levels[:, :-1]
     if not FEWEST_EDGES <= bits.sum() <= bits.size - FEWEST_EDGES:
         return None

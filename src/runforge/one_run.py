@@ -26,6 +26,7 @@ from runforge.recording import (
     record_evaluation,
     record_lineage,
     record_model,
+    record_profile,
     record_start,
 )
 from runforge.schema import Schema
@@ -103,6 +104,7 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
         work(job, run, launched)
         record_model(run, job.mlflow_model, settings.title)
         record_bundle(run, Path(job.model))
+        record_profile(run, job.profile)
         if "evaluate" in plan.steps:
             record_evaluation(run, Path(job.evaluation), settings.evaluation.split)
     return run.run_id

@@ -5,27 +5,37 @@ A function of (seed, step) alone; of it, each rank gets its part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from runforge import draws
+from runforge.pace import Pace
 from runforge.ranks import ALONE, Ranks
 
 Rows = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The rows of one rank's part of a batch, and what they are part of."""
+class Part(NamedTuple):
+    """One rank's part of a batch."""
 
     rows: Rows
     pass_number: int
-    window_rows: Rows
-    """All rows, of every rank, that the optimiser's step is taken on."""
+
+
+class StepRows(NamedTuple):
+    """The rows that one step of the optimiser is taken on."""
+
+    parts: tuple[Part, ...]
+    """One for each batch whose gradients are summed up."""
+    rows: Rows
+    """All of them, of every rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +50,14 @@ class BatchPlan:
     """Batches to each step of the optimiser."""
 
 
-class BatchOrder(Sampler[Block]):
+class BatchOrder(Sampler[tuple[StepRows, ...]]):
     """Which rows each step of an epoch trains on.
 
     Each pass takes all rows in an order of its own, the last batch being smaller where they don't
     come out even. An epoch is one pass, or `steps_per_epoch` batches of the stream of passes,
     which then just goes on where the epoch before stopped. Each rank gets its part of every batch.
+    As many steps as `pace` says when they are asked for come together: there is no telling how many
+    times will be asked, so this has no length.
     """
 
     def __init__(
@@ -54,43 +66,53 @@ class BatchOrder(Sampler[Block]):
         keys: draws.Keys,
         plan: BatchPlan,
         *,
+        pace: Pace,
         ranks: Ranks = ALONE,
-        done: int = 0,
     ) -> None:
         self._rows, self._keys, self._plan, self._ranks = rows, keys, plan, ranks
-        self._done = done
+        self._pace, self._done = pace, 0
         self._bounds = batch_bounds(len(rows), plan.batch_size)
-        self._steps = plan.steps_per_epoch or len(self._bounds)
+        self._batches = plan.steps_per_epoch or len(self._bounds)
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning tells the epoch before it begins, after a resume too."""
         self._epoch = epoch
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return self._steps
+    def go_on(self, epoch: int, done: int) -> None:
+        """Leaves out so many steps of an epoch, which is the next one."""
+        self._epoch, self._done = epoch, done
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser in an epoch."""
+        return steps_in_epoch(len(self._rows), self._plan)
 
     @property
     def smallest(self) -> int:
         """Samples in the smallest batch, over all ranks."""
         return min(end - begin for begin, end in self._bounds)
 
-    def __iter__(self) -> Iterator[Block]:
-        """The blocks of the present epoch."""
-        first = self._epoch * self._steps
-        last = first + self._steps
-        done, self._done = self._done, 0
-        for begin in range(first + done, last, self._plan.accumulate):
-            yield from self._window(range(begin, min(begin + self._plan.accumulate, last)))
+    def __iter__(self) -> Iterator[tuple[StepRows, ...]]:
+        """The rest of the present epoch."""
+        first, (done, self._done) = self._epoch * self._batches, (self._done, 0)
+        last = first + self._batches
+        begins = iter(range(first + done * self._plan.accumulate, last, self._plan.accumulate))
+        while together := tuple(islice(begins, self._pace.steps)):
+            yield tuple(
+                self._step(range(begin, min(begin + self._plan.accumulate, last)))
+                for begin in together
+            )
 
-    def _window(self, steps: range) -> Iterator[Block]:
-        """The batches that one step of the optimiser is taken on."""
-        batches = [self._batch(step) for step in steps]
-        window = batches[0] if len(batches) == 1 else np.concatenate(batches)
-        for step, rows in zip(steps, batches, strict=True):
-            begin, end = self._ranks.share(len(rows))
-            yield Block(rows[begin:end], step // len(self._bounds), window)
+    def _step(self, numbers: range) -> StepRows:
+        """One step of the optimiser, on batches of these numbers in the stream of passes."""
+        batches = [self._batch(number) for number in numbers]
+        every = batches[0] if len(batches) == 1 else np.concatenate(batches)
+        return StepRows(tuple(map(self._part, numbers, batches)), every)
+
+    def _part(self, number: int, rows: Rows) -> Part:
+        begin, end = self._ranks.share(len(rows))
+        return Part(rows[begin:end], number // len(self._bounds))
 
     def _batch(self, step: int) -> Rows:
         pass_number, number = divmod(step, len(self._bounds))
@@ -107,7 +129,7 @@ class BatchOrder(Sampler[Block]):
     _kept: tuple[int, Rows] | None = None
 
 
-class FixedOrder(Sampler[Block]):
+class FixedOrder(Sampler[Rows]):
     """Every row of a split once, in blocks that do not depend on the number of ranks.
 
     A block goes to one rank as a whole, so that its sums come out the same bit for bit, whoever
@@ -125,11 +147,16 @@ class FixedOrder(Sampler[Block]):
         """Blocks for each rank."""
         return -(-len(self._blocks) // self._ranks.count)
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Rows]:
         """This rank's blocks."""
         own = self._blocks[self._ranks.rank :: self._ranks.count]
-        for rows in (*own, *[self._empty] * (len(self) - len(own))):
-            yield Block(rows, 0, rows)
+        yield from (*own, *[self._empty] * (len(self) - len(own)))
+
+
+def steps_in_epoch(count: int, plan: BatchPlan) -> int:
+    """Steps of the optimiser in an epoch of `count` training samples."""
+    batches = plan.steps_per_epoch or len(batch_bounds(count, plan.batch_size))
+    return math.ceil(batches / plan.accumulate)
 
 
 def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 
 from runforge import near_duplicates, prepared, quality
-from runforge.arrays import RowWriter, copy_rows, open_rows
+from runforge.arrays import RowWriter, Selected, open_rows
 from runforge.atomic import new_folder
-from runforge.checksums import write_checksums
+from runforge.checksums import file_hash, write_checksums
 from runforge.errors import ConfigError, DataError
+from runforge.kept_rows import Keeper, Seen
 from runforge.manifest import Entry, write_manifest, write_quarantine
 from runforge.quality import Noticed, Used
 from runforge.reading import Reader, readable
@@ -28,6 +32,8 @@ from runforge.sample import SPLITS, Modality, Sample, Source, parse_number
 from runforge.schema import Schema, TargetKind
 from runforge.splitting import Shares, assign, unique_ids
 from runforge.unchanged import unchanged
+
+ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +78,13 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     settings: PackingSettings,
     workers: int,
     progress: bool = True,
+    kept: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Schema:
     """Writes the prepared set of the data under `root` to `folder`, whole or not at all.
 
+    Rows that an earlier packing left in the folder `kept` are not decoded again; `say` is told of
+    it. What is written is the same with them and without.
     Raises `DataError` where the data can't be used: too many refused, leakage, an empty split, a
     class without training samples, or a change of the data meanwhile.
     """
@@ -83,9 +93,21 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
         if not samples:
             raise DataError("there are no samples", where=str(root), mend="add data")
         layout = modality.layout(readable(samples))
-        reader = Reader(modality, layout, settings.label_problem, workers)
-        packing = _Packing(root, temporary, settings, samples)
+        # The row of a table is decoded as fast as it is read.
+        files = modality.columns(layout) is None
+        keeper = Keeper(kept if files else None, _decoding(modality, modality_node, layout))
+        before = keeper.open()
+        reader = Reader(modality, layout, settings.label_problem, workers, kept=before)
+        packing = _Packing(root, temporary, settings, samples, keeper, say)
         return packing.run(reader, dict(modality_node), dict(source_node), progress)
+
+
+def _decoding(modality: Modality, node: Mapping[str, Any], layout: Mapping[str, Any]) -> str:
+    """Stands for everything but its content that a decoded row is a function of."""
+    code = (sys.modules[type(modality).__module__], near_duplicates)
+    parts = [Path(str(module.__file__)).read_bytes() for module in code]
+    parts += [json.dumps([node, layout], sort_keys=True).encode(), PIL.__version__.encode()]
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 
 
 def _listed(source: Source, root: Path) -> Sequence[Sample]:
@@ -105,9 +127,12 @@ class _Listing:
     reasons: Sequence[str | None]
     packed_shape: tuple[int, ...]
     packed_dtype: str
-    digest: str
     remarks: Mapping[str, int]
     """How often the modality remarked on something."""
+    seen: Seen
+    """Of each sample that can be used."""
+    kept: int
+    """How many were not decoded, but had been before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +143,8 @@ class _Packing:
     folder: Path
     settings: PackingSettings
     samples: Sequence[Sample]
+    keeper: Keeper
+    say: Callable[[str], None]
 
     def run(
         self,
@@ -127,18 +154,51 @@ class _Packing:
         progress: bool,
     ) -> Schema:
         listing = self._decode(reader, progress)
+        self._tell(reader, listing)
         quality.check_refused(self.samples, listing.reasons, self.settings.max_refused)
-        used = self._used(listing)
-        classes = quality.class_names(self.samples) if self._is_class else []
-        self._check(used, classes)
-        targets = self._targets(used, classes)
-        entries = list(_entries(self.samples, listing, used))
+        with ThreadPoolExecutor(1) as beside:
+            inputs_hash = beside.submit(file_hash, self.folder / prepared.INPUTS)
+            used = self._used(listing)
+            classes = quality.class_names(self.samples) if self._is_class else []
+            self._check(used, classes)
+            targets = self._targets(used, classes)
+            entries = list(_entries(self.samples, listing, used))
+            self._write(entries, targets)
+            schema = self._schema(reader, modality_node, listing, used, classes, targets)
+            hashes = {prepared.INPUTS: inputs_hash.result()}
+        fingerprint = _fingerprint(schema, entries, hashes[prepared.INPUTS], targets)
+        schema = replace(schema, source=source_node, fingerprint=fingerprint)
+        schema.write(self.folder / prepared.SCHEMA)
+        write_checksums(self.folder, prepared.FILES, hashes)
+        self.keeper.keep(self.folder / prepared.INPUTS, hashes[prepared.INPUTS], listing.seen)
+        return schema
+
+    def _tell(self, reader: Reader, listing: _Listing) -> None:
+        if reader.kept.damaged:
+            self.say("the rows kept from before are damaged: all are decoded again")
+        if listing.kept:
+            decoded = len(self.samples) - listing.kept
+            self.say(f"{listing.kept} samples were decoded before, {decoded} now")
+
+    def _write(self, entries: Sequence[Entry], targets: np.ndarray) -> None:
         write_manifest(entries, self.folder / prepared.MANIFEST)
         write_quarantine(entries, self.folder / prepared.QUARANTINE)
         np.save(self.folder / prepared.TARGETS, targets)
+
+    def _schema(
+        self,
+        reader: Reader,
+        modality_node: dict[str, Any],
+        listing: _Listing,
+        used: Used,
+        classes: Sequence[str],
+        targets: np.ndarray,
+    ) -> Schema:
         training = np.flatnonzero(np.array(used.splits) == "train")
         mean, std = (0.0, 1.0) if self._is_class else _mean_and_std(targets[training])
-        schema = Schema(
+        near = quality.near_pairs(used, listing.seen.gists)
+        noticed = Noticed(listing.reasons, listing.remarks, near)
+        return Schema(
             modality=modality_node,
             layout=dict(reader.layout),
             packed_shape=listing.packed_shape,
@@ -151,15 +211,8 @@ class _Packing:
             target_mean=mean,
             target_std=std,
             split_counts=used.counts(classes) if self._is_class else _sizes(used),
-            quality=quality.report(
-                used, targets.tolist(), classes, self._noticed(reader, listing, used)
-            ),
+            quality=quality.report(used, targets.tolist(), classes, noticed),
         )
-        fingerprint = _fingerprint(schema, entries, listing, targets)
-        schema = replace(schema, source=source_node, fingerprint=fingerprint)
-        schema.write(self.folder / prepared.SCHEMA)
-        write_checksums(self.folder, prepared.FILES)
-        return schema
 
     @property
     def _is_class(self) -> bool:
@@ -169,15 +222,18 @@ class _Packing:
         contents: list[str | None] = []
         reasons: list[str | None] = []
         remarks = Counter[str]()
+        seen, kept = Seen(), 0
         with RowWriter(self.folder / prepared.INPUTS) as writer:
             for decoded in reader.read(self.samples, progress=progress):
                 contents.append(decoded.content)
                 reasons.append(decoded.refused)
                 remarks.update(decoded.remarks)
-                if decoded.row is not None:
+                if decoded.row is not None and decoded.content is not None:
                     writer.append(decoded.row)
-        shape, dtype, digest = writer.shape, str(writer.dtype), writer.digest.hexdigest()
-        return _Listing(contents, reasons, shape, dtype, digest, remarks)
+                    seen.add(decoded.content, decoded.remarks, decoded.gist)
+                kept += decoded.kept
+        shape, dtype = writer.shape, str(writer.dtype)
+        return _Listing(contents, reasons, shape, dtype, remarks, seen, kept)
 
     def _used(self, listing: _Listing) -> Used:
         found = zip(self.samples, listing.contents, listing.reasons, strict=True)
@@ -203,25 +259,9 @@ class _Packing:
             return np.array([index[label] for label in labels], dtype=np.int64)
         return np.array([float(label) for label in labels], dtype=np.float32)
 
-    def _noticed(self, reader: Reader, listing: _Listing, used: Used) -> Noticed:
-        hashes, near = self._hashes(reader), None
-        if hashes is not None:
-            near = near_duplicates.near_pairs(hashes, used.splits, used.contents)
-        return Noticed(listing.reasons, listing.remarks, near)
-
-    def _hashes(self, reader: Reader) -> Sequence[int | None] | None:
-        rows, show = open_rows(self.folder / prepared.INPUTS), reader.modality.show
-        if show(rows[0], reader.layout).picture is None:
-            return None
-        pictures = (show(row, reader.layout).picture for row in rows)
-        return near_duplicates.hashes_of(p for p in pictures if p is not None)
-
     def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
-        path = self.folder / "training.npy"
-        rows = copy_rows(open_rows(self.folder / prepared.INPUTS), training, path)
-        statistics = reader.modality.statistics(rows, reader.layout)
-        path.unlink()
-        return statistics
+        rows = Selected(open_rows(self.folder / prepared.INPUTS), training)
+        return reader.modality.statistics(rows, reader.layout)
 
 
 def _entries(samples: Sequence[Sample], listing: _Listing, used: Used) -> Iterator[Entry]:
@@ -246,14 +286,14 @@ def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
 
 
 def _fingerprint(
-    schema: Schema, entries: Sequence[Entry], listing: _Listing, targets: np.ndarray
+    schema: Schema, entries: Sequence[Entry], inputs_hash: str, targets: np.ndarray
 ) -> str:
     """Over what the set holds, never over where it lies."""
     digest = hashlib.blake2b(digest_size=16)
     held = {name: value for name, value in schema.to_dict().items() if name != "source"}
     digest.update(json.dumps(held, sort_keys=True).encode())
     for entry in entries:
-        digest.update(json.dumps(list(astuple(entry))).encode())
-    digest.update(listing.digest.encode())
+        digest.update(json.dumps([getattr(entry, name) for name in ENTRY_FIELDS]).encode())
+    digest.update(inputs_hash.encode())
     digest.update(targets.tobytes())
     return digest.hexdigest()

@@ -42,6 +42,11 @@ def sets(project: Path) -> Path:
     return project / "out" / "sets"
 
 
+def kept_rows(project: Path) -> Path:
+    """Decoded rows of the last prepared set, for the next one."""
+    return project / "out" / ".kept-rows"
+
+
 def outermost_project(path: Path) -> Path:
     """The project that a folder belongs to, absolute.
 

@@ -5,7 +5,10 @@ N samples, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,9 @@ SUM_TOLERANCE = 0.01
 """By how much probabilities may miss 1: bfloat16 rounds each by up to 0.2%."""
 
 NO_CLASS = -1
+
+BLOCK_NUMBERS = 1_000_000
+"""Outputs that are looked at at once: as many as a processor's cache holds."""
 
 _MEND = "evaluate again: `dvc repro evaluate`"
 
@@ -42,16 +48,15 @@ class Predictions:
     """float32 or float64: a probability for each class [N, C], or the value [N, 1]."""
     classes: tuple[str, ...]
     """Class names in the order of the columns; empty where the target is a value."""
+    finite: np.ndarray = field(init=False)
+    """bool [N]: every output of the sample is a finite number."""
 
     def __post_init__(self) -> None:
+        finite = _by_blocks(_finite, self.values) if self.values.ndim == 2 else np.array(())
+        object.__setattr__(self, "finite", finite)
         problem = _problem(self)
         if problem:
             raise DataError(problem)
-
-    @property
-    def finite(self) -> np.ndarray:
-        """bool [N]: every output of the sample is a finite number."""
-        return np.asarray(np.isfinite(self.values).all(axis=1))
 
     @property
     def non_finite(self) -> int:
@@ -68,12 +73,13 @@ class Predictions:
         finite = self.finite
         if not self.classes:
             return np.where(finite, self.values[:, 0].astype(np.float64), np.nan)
-        most = most_probable(np.where(finite[:, None], self.values, 0.0))
-        return np.where(finite, most, NO_CLASS).astype(np.int64)
+        return np.where(finite, _by_blocks(most_probable, self.values), NO_CLASS).astype(np.int64)
 
     def only_finite(self) -> Predictions | None:
         """The samples that have a prediction; None where no one has."""
         keep = self.finite
+        if keep.all():
+            return self
         if not keep.any():
             return None
         return Predictions(
@@ -136,6 +142,36 @@ def most_probable(values: np.ndarray) -> np.ndarray:
     return most
 
 
+def largest(values: np.ndarray) -> np.ndarray:
+    """The largest output of each sample of [N, C]."""
+    return _by_blocks(lambda block: block.max(axis=1), values)
+
+
+def _by_blocks(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """A function of the rows of [N, C], block by block on all cores: what it makes of a row in
+    between is never in memory for all of them.
+    """
+    size = max(1, BLOCK_NUMBERS // max(1, values.shape[1]))
+    blocks = [values[start : start + size] for start in range(0, len(values), size)]
+    if len(blocks) < 2:
+        return function(values)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(function, blocks)))
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isfinite(values).all(axis=1))
+
+
+def _no_probabilities(values: np.ndarray) -> np.ndarray:
+    """bool [n]: rows of [n, C] that do not sum to 1, or have a number below 0."""
+    # Rows that are not finite have no prediction: they are counted, not refused.
+    with np.errstate(invalid="ignore"):
+        wrong = np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE
+        wrong |= values.min(axis=1) < -SUM_TOLERANCE
+    return np.asarray(wrong & _finite(values))
+
+
 def _problem(predictions: Predictions) -> str | None:
     """Why predictions can't be used, in the order in which it matters; None where they can."""
     count, classes = len(predictions.ids), predictions.classes
@@ -165,10 +201,7 @@ def _class_problem(predictions: Predictions) -> str | None:
             f"the target of {predictions.ids[first]} is class {targets[first]},"
             f" but there are {len(predictions.classes)} classes"
         )
-    # Rows that are not finite have no prediction: they are counted, not refused.
-    checked = np.where(np.isfinite(values).all(axis=1, keepdims=True), values, 1 / values.shape[1])
-    wrong = np.abs(checked.sum(axis=1) - 1) > SUM_TOLERANCE
-    wrong |= (checked < -SUM_TOLERANCE).any(axis=1)
+    wrong = _by_blocks(_no_probabilities, values)
     if wrong.any():
         return f"the outputs of {predictions.ids[int(wrong.argmax())]} are no probabilities"
     return None
@@ -183,6 +216,10 @@ def _from_frame(frame: polars.DataFrame) -> Predictions:
         raise ValueError(f"it mixes the splits {', '.join(sorted(map(str, splits)))}")
     columns = [name for name in frame.columns if name.startswith(PROBABILITY)]
     classes = tuple(name.removeprefix(PROBABILITY) for name in columns)
+    numbers = columns or ["value", "target"]
+    text = [name for name in numbers if not frame[name].dtype.is_numeric()]
+    if text:
+        raise ValueError(f"{text[0]} holds no numbers")
     return Predictions(
         ids=frame["id"].to_numpy().astype(str),
         split=str(splits[0]) if splits else "",

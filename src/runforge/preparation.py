@@ -48,8 +48,10 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
         settings=packing_settings(data),
         workers=threads,
         progress=not quiet,
+        kept=places.kept_rows(project),
+        say=_say,
     )
-    print(f"prepare: {_summary(schema)}", file=sys.stderr)
+    _say(_summary(schema))
     return schema
 
 
@@ -102,6 +104,10 @@ def _key(project: Path, data: DataSettings) -> str:
     for path, about in sorted(snapshot(data_root(project, data)).items()):
         digest.update(f"{path}\0{about}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _say(text: str) -> None:
+    print(f"prepare: {text}", file=sys.stderr)
 
 
 def _summary(schema: Schema) -> str:

@@ -1,12 +1,13 @@
-"""What a training says where no bar can be drawn: one line an epoch."""
+"""How far a training is: a bar, or one line an epoch where none can be drawn."""
 
 from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 
 class EpochLines(Callback):
@@ -27,3 +28,19 @@ class EpochLines(Callback):
         shown = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         print(f"{epoch}  {shown}  {rate:.3g} steps/s", file=sys.stderr)
+
+
+class StepsBar(RichProgressBar):
+    """Lightning's bar, in steps of the optimiser: one of its calls may take several."""
+
+    @property
+    def total_train_batches(self) -> int:
+        """Steps in an epoch."""
+        return int(self.trainer.datamodule.optimizer_steps())  # type: ignore[attr-defined]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the bar."""
+        done = trainer.global_step - trainer.current_epoch * int(self.total_train_batches)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, done - 1)

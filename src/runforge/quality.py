@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runforge import near_duplicates
 from runforge.errors import DataError
 from runforge.ordering import look_alikes, natural_order
 from runforge.sample import SPLITS, Sample
@@ -111,6 +112,13 @@ def check_splits(root: Path, used: Used, shares: Mapping[str, float]) -> None:
                 if split != "train"
                 else "add samples",
             )
+
+
+def near_pairs(used: Used, gists: Sequence[int | None]) -> list[tuple[int, int]] | None:
+    """Rows that show nearly the same in two splits; None where no one has a gist to tell it by."""
+    if all(gist is None for gist in gists):
+        return None
+    return near_duplicates.near_pairs(gists, used.splits, used.contents)
 
 
 @dataclass(frozen=True, slots=True)

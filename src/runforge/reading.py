@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,8 @@ from rich.progress import (
 from rich.text import Text
 
 from runforge.errors import Refused
+from runforge.kept_rows import KeptRows
+from runforge.near_duplicates import hash_of
 from runforge.sample import Modality, Raw, Sample, content_id
 
 CHUNK_SAMPLES = 32
@@ -40,6 +42,10 @@ class Decoded:
     refused: str | None
     remarks: Sequence[str] = ()
     """What the modality says of a sample that it decoded."""
+    gist: int | None = None
+    """Of a picture: the hash by which near-duplicates are found; None where it has none."""
+    kept: bool = False
+    """Whether it was decoded before, not now."""
 
 
 def readable(samples: Sequence[Sample]) -> Iterator[Raw]:
@@ -60,7 +66,8 @@ class Reader:
     label_problem: Callable[[str], str | None]
     workers: int
     remarked: bool = True
-    """Whether remarks are taken, which costs a second look at each sample."""
+    """Whether remarks and gists are taken."""
+    kept: KeptRows = field(default_factory=KeptRows)
 
     def read(
         self, samples: Sequence[Sample], *, progress: bool, title: str = "prepare"
@@ -113,10 +120,22 @@ class Reader:
             problem = self.label_problem(sample.label)
             if problem is not None:
                 raise Refused(problem)
-            row = self.modality.decode(raw, self.layout)
-            return Decoded(content, row, None, self.modality.remarks(raw) if self.remarked else ())
+            if (before := self.kept.find(content)) is not None:
+                return Decoded(content, before.row, None, before.remarks, before.gist, kept=True)
+            if not self.remarked:
+                return Decoded(content, self.modality.decode(raw, self.layout), None)
+            remarks = list[str]()
+            row = self.modality.decode(raw, self.layout, remarks)
+            return Decoded(content, row, None, remarks, self._gist(row))
         except Refused as refused:
             return Decoded(content, None, str(refused))
+
+    def _gist(self, row: np.ndarray) -> int | None:
+        # Showing the row of a table costs more than packing it, and gives no picture.
+        if self.modality.columns(self.layout) is not None:
+            return None
+        picture = self.modality.show(row, self.layout).picture
+        return None if picture is None else hash_of(picture)
 
 
 class _Rate(ProgressColumn):

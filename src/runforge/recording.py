@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 
-from runforge import lineage_file
+from runforge import lineage_file, profile_file
 from runforge.config import flatten
 from runforge.lineage import Lineage
 from runforge.lineage_file import CONFIGURATION, EVALUATED_AS, FOLDER, REQUIREMENTS, LineageFile
 from runforge.patch import Patch
 from runforge.prepared import MANIFEST
+from runforge.profile_file import Profile
 from runforge.schema import Schema
 from runforge.settings import Settings
 from runforge.tracking.run import Run
@@ -90,6 +91,18 @@ def record_model(run: Run, folder: Path, name: str) -> None:
     if folder.is_dir():
         run.log_model(folder, name)
         shutil.rmtree(folder)
+
+
+def record_profile(run: Run, folder: Path) -> None:
+    """Where the time of a step goes, where it was measured: figures, picture and trace."""
+    if not (folder / profile_file.FILE).is_file():
+        return
+    from runforge.report.profile_picture import profile_picture
+
+    picture = folder / "profile.png"
+    picture.write_bytes(profile_picture(Profile.read(folder)))
+    run.log_folder(folder, profile_file.FOLDER)
+    run.log_picture(picture, profile_file.FOLDER)
 
 
 def record_evaluation(run: Run, evaluation: Path, split: str) -> None:

@@ -82,6 +82,18 @@ class Rows:
     """None: not known before they are listed."""
 
 
+class PackedRows(Protocol):
+    """Packed rows [N, ...]: an array, or what is read of one as it is asked for."""
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """A slice of the rows, or of all of them one column: `[a:b]`, `[:, c]`."""
+        ...
+
+
 class Modality(Protocol):
     """How a sample is decoded, packed, normalised and shown.
 
@@ -92,15 +104,16 @@ class Modality(Protocol):
         """What `decode` must know of the whole data, as plain JSON values; sees each raw once."""
         ...
 
-    def decode(self, raw: Raw, layout: Mapping[str, Any]) -> np.ndarray:
-        """One packed row, always of the same shape and type; raises `Refused`."""
+    def decode(
+        self, raw: Raw, layout: Mapping[str, Any], remarks: list[str] | None = None
+    ) -> np.ndarray:
+        """One packed row, always of the same shape and type; raises `Refused`.
+
+        What a person should know of it is added to `remarks`: cells missing, a mode changed.
+        """
         ...
 
-    def remarks(self, raw: Raw) -> Sequence[str]:
-        """What a person should know of a sample that was decoded: cells missing, a mode changed."""
-        ...
-
-    def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
+    def statistics(self, rows: PackedRows, layout: Mapping[str, Any]) -> dict[str, list[float]]:
         """What `normalise` needs, from the training split's packed rows [N, ...]."""
         ...
 

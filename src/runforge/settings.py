@@ -82,6 +82,7 @@ class TrainerSettings(Part):
     sync_batch_norm: bool
     compile: bool
     deterministic: bool
+    profile: bool
     log_every_steps: Count
     monitor: Text
     monitor_mode: Literal["min", "max"]
@@ -127,6 +128,7 @@ class MachineSettings(Part):
     timeout_s: Count
     stop_s: Annotated[float, Gt(0)]
     workers: Annotated[int, Ge(0)]
+    data_on_device: bool | Literal["auto"]
     threads: Count | None
 
 

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
@@ -23,7 +23,8 @@ from runforge.checkpoints import Checkpoints, WholeFile
 from runforge.devices import device_type
 from runforge.job import Job
 from runforge.journal_logger import JournalLogger
-from runforge.progress import EpochLines
+from runforge.profiling import StepProfiler
+from runforge.progress import EpochLines, StepsBar
 from runforge.settings import MachineSettings, Settings
 
 
@@ -40,13 +41,12 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
         strategy=_strategy(machine),
         plugins=_plugins(settings, files),
         max_epochs=chosen.max_epochs,
-        accumulate_grad_batches=chosen.accumulate,
-        gradient_clip_val=chosen.gradient_clip_norm,
         deterministic=chosen.deterministic,
         benchmark=not chosen.deterministic,
         log_every_n_steps=chosen.log_every_steps,
         logger=JournalLogger(job.journal, name=job.run_name, run_id=job.run_id),
         callbacks=[*_callbacks(settings, files), *progress],
+        profiler=_profiler(job, settings),
         default_root_dir=job.run_folder,
         enable_progress_bar=bar,
         enable_model_summary=False,
@@ -86,6 +86,14 @@ def _plugins(settings: Settings, files: CheckpointFiles) -> list[Any]:
     return found if settings.machine.strategy == "fsdp" else [*found, WholeFile(files)]
 
 
+def _profiler(job: Job, settings: Settings) -> StepProfiler | None:
+    """What measures the parts of a step, on rank 0."""
+    if not (settings.trainer.profile and ranks.is_first()):
+        return None
+    device = torch.device(device_type(settings.machine))
+    return StepProfiler(job.profile, batch_size=settings.data.batch_size, device=device)
+
+
 def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]:
     chosen = settings.trainer
     yield Checkpoints(
@@ -93,7 +101,6 @@ def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]
         monitor=chosen.monitor if chosen.keep == "best" else None,
         mode=chosen.monitor_mode,
         interval_s=settings.machine.checkpoint_interval_s,
-        accumulate=chosen.accumulate,
     )
     if chosen.patience is not None:
         yield EarlyStopping(chosen.monitor, mode=chosen.monitor_mode, patience=chosen.patience)
@@ -101,7 +108,7 @@ def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]
 
 def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
     if bar:
-        yield RichProgressBar(console_kwargs={"stderr": True})
+        yield StepsBar(console_kwargs={"stderr": True})
     elif not quiet:
         yield EpochLines()
 

@@ -136,8 +136,7 @@ def a_picture(content: bytes) -> None:
     modality = Image(height=8, width=8, mode="RGB", max_pixels=10**6, background=255)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # As the reader has it.
-        row = modality.decode(content, {})
-        modality.remarks(content)
+        row = modality.decode(content, {}, [])
     assert (row.shape, row.dtype) == ((8, 8, 3), np.uint8)
 
 

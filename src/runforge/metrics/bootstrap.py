@@ -10,10 +10,16 @@ The bootstrap's percentile interval (Efron and Tibshirani, *An Introduction to t
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+from runforge.metrics.rates import Margins
 
 TAIL = 0.025
 """Share of the resamples on each side of a 95% interval."""
@@ -21,8 +27,13 @@ TAIL = 0.025
 CHUNK = 1_000_000
 """Numbers that a chunk of resamples holds: small enough for the processor's cache."""
 
+MANY_CELLS = 20_000
+"""Cells of a confusion matrix that are not 0: of more, wrong answers are drawn one by one."""
+
 MOST_WORK = 200_000_000
 """Samples × classes × resamples that are done in full: some seconds. See `Subset`."""
+
+Chunk = TypeVar("Chunk")
 
 Resampled = Mapping[str, np.ndarray]
 """Metrics by name, float64 [R], nan where a resample leaves one undefined."""
@@ -46,11 +57,25 @@ def percentile_interval(resampled: np.ndarray) -> Interval:
 
 
 def collect(
-    chunks: Iterable[np.ndarray], statistic: Callable[[np.ndarray], Resampled]
+    chunks: Iterable[Chunk], statistic: Callable[[Chunk], Resampled]
 ) -> dict[str, np.ndarray]:
-    """`statistic` over all resamples: metric by name, float64 [R]."""
-    parts = [statistic(chunk) for chunk in chunks]
+    """`statistic` over all resamples, on all cores: metric by name, float64 [R]."""
+    parts = list(_in_order(chunks, statistic))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _in_order(
+    chunks: Iterable[Chunk], statistic: Callable[[Chunk], Resampled]
+) -> Iterator[Resampled]:
+    """The chunks are drawn one after another; only a few are in memory at a time."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque[Future[Resampled]]()
+        for chunk in chunks:
+            waiting.append(pool.submit(statistic, chunk))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        yield from (done.result() for done in waiting)
 
 
 def resampled_counts(
@@ -63,6 +88,40 @@ def resampled_counts(
         dense = np.zeros((size, counts.size), dtype=np.int64)
         dense[:, cells] = generator.multinomial(int(counts.sum()), shares, size=size)
         yield dense.reshape(size, *counts.shape)
+
+
+def resampled_margins(
+    counts: np.ndarray, resamples: int, generator: np.random.Generator
+) -> Iterator[Margins]:
+    """What the confusion matrices of resamples come to, [r, C] each, in chunks.
+
+    Of very many cells each resample draws its wrong answers one by one, not how often each cell is
+    in it: the same distribution, and a resample's matrix is never made.
+    """
+    if np.count_nonzero(counts) <= MANY_CELLS:
+        yield from (Margins.of(drawn) for drawn in resampled_counts(counts, resamples, generator))
+        return
+    right = np.diagonal(counts)
+    cells = np.nonzero(counts - np.diag(right))
+    wrong = np.repeat(np.array(cells, np.int32), counts[cells], axis=1)
+    shares = np.append(right, wrong.shape[1]) / counts.sum()
+    for size in _sizes(resamples, len(counts)):
+        drawn = generator.multinomial(int(counts.sum()), shares, size=size)
+        hits = drawn[:, :-1]
+        parts = [_drawn_wrong(wrong, number, len(counts), generator) for number in drawn[:, -1]]
+        true, predicted = np.array(parts).transpose(1, 0, 2)
+        yield Margins(hits, hits + true, hits + predicted)
+
+
+def _drawn_wrong(
+    wrong: np.ndarray, number: int, classes: int, generator: np.random.Generator
+) -> list[np.ndarray]:
+    """So many wrong answers, drawn with replacement, by true and by predicted class, [C] each.
+
+    `wrong` [2, W]: the two classes of each.
+    """
+    rows = generator.integers(0, wrong.shape[1], number, dtype=np.int32)
+    return [np.bincount(classes_of[rows], minlength=classes) for classes_of in wrong]
 
 
 def resampled_weights(

@@ -49,7 +49,7 @@ def losses(probabilities: np.ndarray, targets: np.ndarray, smallest: float) -> n
 
     A probability nearer to 0 or 1 than `smallest` counts as this far.
     """
-    true = probabilities[np.arange(len(targets)), targets]
+    true = probabilities[np.arange(len(targets)), targets].astype(np.float64)
     return np.asarray(-np.log(np.clip(true, smallest, 1 - smallest)))
 
 

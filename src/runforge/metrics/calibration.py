@@ -32,6 +32,12 @@ def calibration_error(weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(weights @ columns).sum(axis=1) / weights.sum(axis=1))
 
 
+def error_of(confidence: np.ndarray, right: np.ndarray) -> float:
+    """The error of samples that all weigh the same."""
+    sums = np.bincount(bin_of(confidence), right - confidence, BINS)
+    return float(np.abs(sums).sum() / len(confidence))
+
+
 def centred(resampled: np.ndarray, value: float) -> np.ndarray:
     """Resamples moved so that their median is the value, and no one is below 0.
 

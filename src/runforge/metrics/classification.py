@@ -1,9 +1,10 @@
 """Figures of a classification: one class a sample, of two classes or more.
 
-Areas, curves and the confusion matrix are torchmetrics'; what it gets wrong is settled before it
-is asked. It takes an output of nan for class 0, and gives an area of 0.67 or 0 for a class that no
-sample is of: here samples without a finite output are left out and counted, and an absent class is
-left out and named. Everything else follows from the confusion matrix or is one line of numpy.
+What torchmetrics gets wrong is settled here. It takes an output of nan for class 0, and gives an
+area of 0.67 or 0 for a class that no sample is of: here samples without a finite output are left
+out and counted, and an absent class is left out and named. Areas and curves come from `standing`,
+which is held against scikit-learn and takes a fraction of torchmetrics' time and memory. Everything
+else follows from the confusion matrix or is one line of numpy.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from runforge.metrics.bootstrap import (
     Subset,
     collect,
     percentile_interval,
-    resampled_counts,
+    resampled_margins,
     resampled_weights,
 )
 from runforge.metrics.calibration import centred
 from runforge.metrics.figures import Confusion, Figure, Figures, non_finite_figure, non_finite_note
 from runforge.metrics.names import ABOUT_CLASSES, LOWER, MAIN_OF_CLASSES
-from runforge.metrics.rates import averages, class_rows
+from runforge.metrics.rates import averages_of, class_rows
 from runforge.predictions import Predictions
 
 MAIN, ABOUT = MAIN_OF_CLASSES, ABOUT_CLASSES
@@ -98,7 +99,7 @@ def _remark(answers: Answers) -> str:
 def _intervals(
     answers: Answers, values: Mapping[str, float], resamples: int, generator: np.random.Generator
 ) -> dict[str, Interval]:
-    resampled = collect(resampled_counts(answers.counts, resamples, generator), averages)
+    resampled = collect(resampled_margins(answers.counts, resamples, generator), averages_of)
     resampled.update(_resampled_by_weight(answers, values, resamples, generator))
     error = "calibration_error"
     resampled[error] = centred(resampled[error], values[error])
@@ -110,7 +111,7 @@ def _resampled_by_weight(
     answers: Answers, values: Mapping[str, float], resamples: int, generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
     subset = Subset.of(len(answers.targets), len(answers.classes), resamples, generator)
-    statistic = answers.subset(subset.rows).weighted()
+    statistic = answers.weighted(subset.rows)
     own = statistic(np.ones((1, len(subset.rows)), dtype=np.int32))
     drawn = collect(resampled_weights(len(subset.rows), resamples, generator), statistic)
     return {n: subset.rescale(part, float(own[n][0]), values[n]) for n, part in drawn.items()}

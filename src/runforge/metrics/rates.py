@@ -1,6 +1,6 @@
 """Rates of right and wrong answers, from confusion matrices; rows are the truth.
 
-C classes. Every function takes one matrix [C, C] or a stack of them [..., C, C]. A class that no
+C classes. One matrix is [C, C], a stack of them [..., C, C]. A class that no
 sample is of has no recall and no F1, and no average counts it: that a class is absent says nothing
 about a model. A class that is never predicted has no precision, and counts as 0 in averages.
 """
@@ -25,10 +25,27 @@ class Rates:
     """Samples of the class, int64 [..., C]."""
 
 
-def rates(counts: np.ndarray) -> Rates:
+@dataclass(frozen=True, slots=True, eq=False)
+class Margins:
+    """All of a confusion matrix that rates depend on, int64 [..., C]."""
+
+    hits: np.ndarray
+    """The diagonal."""
+    support: np.ndarray
+    """Sums of the rows: samples of each class."""
+    predicted: np.ndarray
+    """Sums of the columns: samples that are predicted as each class."""
+
+    @classmethod
+    def of(cls, counts: np.ndarray) -> Margins:
+        """Of one matrix [C, C] or a stack of them."""
+        hits = np.diagonal(counts, axis1=-2, axis2=-1)
+        return cls(hits, counts.sum(-1), counts.sum(-2))
+
+
+def rates(margins: Margins) -> Rates:
     """Precision, recall and F1 of each class."""
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    support, predicted = counts.sum(-1), counts.sum(-2)
+    hits, support, predicted = margins.hits, margins.support, margins.predicted
     f1 = divide(2 * hits, support + predicted)
     return Rates(
         precision=divide(hits, predicted),
@@ -39,9 +56,13 @@ def rates(counts: np.ndarray) -> Rates:
 
 
 def averages(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Metrics by name, float64 [...]; nan where there is no sample at all."""
-    found = rates(counts)
-    support = found.support
+    """Metrics of matrices [..., C, C] by name, float64 [...]; nan where there is no sample."""
+    return averages_of(Margins.of(counts))
+
+
+def averages_of(margins: Margins) -> dict[str, np.ndarray]:
+    """The same of what the matrices come to."""
+    found, support = rates(margins), margins.support
     total = support.sum(-1)
     named = {
         "precision": np.nan_to_num(found.precision),
@@ -52,7 +73,7 @@ def averages(counts: np.ndarray) -> dict[str, np.ndarray]:
     macro = {n: divide((v * present).sum(-1), present.sum(-1)) for n, v in named.items()}
     weighted = {n: divide((v * support).sum(-1), total) for n, v in named.items()}
     return {
-        "accuracy": divide(np.diagonal(counts, axis1=-2, axis2=-1).sum(-1), total),
+        "accuracy": divide(margins.hits.sum(-1), total),
         "balanced_accuracy": macro["recall"],
         **{f"{name}_macro": value for name, value in macro.items()},
         **{f"{name}_weighted": value for name, value in weighted.items()},
@@ -61,7 +82,7 @@ def averages(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 def class_rows(confusion: Confusion) -> tuple[ClassRow, ...]:
     """The rates of each class, in the order of the classes."""
-    found = rates(confusion.counts)
+    found = rates(Margins.of(confusion.counts))
     return tuple(
         ClassRow(
             name,

@@ -14,7 +14,7 @@ import numpy as np
 
 from runforge.errors import ConfigError, DataError, Refused
 from runforge.ordering import natural_order
-from runforge.sample import Raw, Shown, parse_number
+from runforge.sample import PackedRows, Raw, Shown, parse_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,18 +68,21 @@ class Table:
             "indicators": [name for name in (*numbers, *categories) if None in columns[name]],
         }
 
-    def decode(self, raw: Raw, layout: Mapping[str, Any]) -> np.ndarray:
-        """float32 [F]: numbers, then codes of categories (−1 unknown); NaN is missing."""
+    def decode(
+        self, raw: Raw, layout: Mapping[str, Any], remarks: list[str] | None = None
+    ) -> np.ndarray:
+        """float32 [F]: numbers, then codes of categories (−1 unknown); NaN is missing.
+
+        Remarks: which cells are missing.
+        """
         cells = _cells(raw)
         numbers = [_number(cells, name) for name in layout["numbers"]]
         codes = [_code(cells, column["name"], column["values"]) for column in layout["categories"]]
+        if remarks is not None:
+            remarks += [f"{name!r} missing" for name, cell in cells.items() if cell is None]
         return np.array(numbers + codes, dtype=np.float32)
 
-    def remarks(self, raw: Raw) -> tuple[str, ...]:
-        """Which cells are missing."""
-        return tuple(f"{name!r} missing" for name, cell in _cells(raw).items() if cell is None)
-
-    def statistics(self, rows: np.ndarray, layout: Mapping[str, Any]) -> dict[str, list[float]]:
+    def statistics(self, rows: PackedRows, layout: Mapping[str, Any]) -> dict[str, list[float]]:
         """One number for each input of the network, of every name.
 
         `column`: the packed column that it is made of; `number`, `indicator`, `category`: 1 where
@@ -215,7 +218,7 @@ def _code(cells: Mapping[str, str | None], name: str, values: list[str]) -> floa
     return float(values.index(cell)) if cell in values else UNKNOWN
 
 
-def _number_input(rows: np.ndarray, column: int) -> dict[str, float]:
+def _number_input(rows: PackedRows, column: int) -> dict[str, float]:
     cells = rows[:, column].astype(np.float64)
     there = cells[~np.isnan(cells)]
     given = {"column": float(column), "number": 1.0}
@@ -227,12 +230,12 @@ def _number_input(rows: np.ndarray, column: int) -> dict[str, float]:
     return given | {name: float(value) for name, value in moments.items()}
 
 
-def _indicator_input(rows: np.ndarray, column: int) -> dict[str, float]:
+def _indicator_input(rows: PackedRows, column: int) -> dict[str, float]:
     seen = bool(np.isnan(rows[:, column]).any())
     return {"column": float(column), "indicator": float(seen)}
 
 
-def _category_input(rows: np.ndarray, column: int, code: int) -> dict[str, float]:
+def _category_input(rows: PackedRows, column: int, code: int) -> dict[str, float]:
     seen = bool((rows[:, column] == code).any())
     return {"column": float(column), "code": float(code), "category": float(seen)}
 

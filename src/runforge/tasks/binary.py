@@ -64,7 +64,7 @@ class Binary(nn.Module):
 
     def sample_weights(self, targets: Tensor) -> Tensor:
         """Indices [B] → [B]."""
-        return self.class_weights[targets]
+        return self.class_weights.take(targets)
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Logits [B, 1] → probabilities [B, 2] of both classes."""

@@ -55,7 +55,7 @@ class Multiclass(nn.Module):
 
     def sample_weights(self, targets: Tensor) -> Tensor:
         """Indices [B] → [B]."""
-        return self.class_weights[targets]
+        return self.class_weights.take(targets)
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Logits [B, C] → probabilities [B, C]."""
