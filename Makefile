@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo install test check lint types contracts clean
+.PHONY: demo install test check bench lint types contracts clean
 
 demo: install
 	runforge sample digits
@@ -40,6 +40,12 @@ types: install
 
 contracts: install
 	lint-imports
+
+# The short form of each; one at a time, for the full one: python benchmarks/NAME.py
+bench: install
+	@for file in $(filter-out %/table.py %/turns.py %/bare.py,$(wildcard benchmarks/*.py)); do \
+	  echo "$$file"; python $$file --quick || failed="$$failed $$file"; \
+	done; test -z "$$failed" || { echo "not reached or failed:$$failed"; exit 1; }
 
 clean:
 	rm -rf .venv out samples

@@ -1,7 +1,7 @@
 """Whether `runforge compare` says "better" when it should, and how long it takes.
 
-`python benchmarks/compare.py [--pairs 200] [--resamples 500] [--json] [PART…]`, from the project's
-folder, with the parts equal, apart, values (simulated models) and time, which needs
+`python benchmarks/compare.py [--pairs 200] [--resamples 500] [--quick] [--json] [PART…]`, from the
+project's folder, with the parts equal, apart, values (simulated models) and time, which needs
 --project FOLDER, a project with two finished runs.
 
 The simulated classifiers: 10 classes; the logits of a sample are its class's lead plus noise of
@@ -151,8 +151,11 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--project", type=Path, help="with two finished runs, for the part time")
+    parser.add_argument("--quick", action="store_true", help="10 pairs, 100 resamples")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.quick:
+        options.pairs, options.resamples, options.times = 10, 100, 2
     parts = options.parts or ["equal", "apart", "values", *(["time"] if options.project else [])]
     rows = []
     for row in simulated(parts, options):

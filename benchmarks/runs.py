@@ -1,7 +1,8 @@
 """How long `runforge runs` takes over a store with many runs.
 
-`python benchmarks/runs.py [FOLDER] [--runs 1000] [--times 5] [--json]`, from the project's folder.
-FOLDER: a project that is made where it is not there, so that a second call measures only.
+`python benchmarks/runs.py [FOLDER] [--runs 1000] [--times 5] [--quick] [--json]`, from the
+project's folder. FOLDER: a project that is made where it is not there, so that
+a second call measures only.
 """
 
 from __future__ import annotations
@@ -84,8 +85,11 @@ def main() -> None:
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="100 runs, twice")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.quick:
+        options.runs, options.times = 100, 2
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or Path(temporary) / "project")
         if not folder.is_dir():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
@@ -118,6 +119,20 @@ def test_a_sweep_is_a_parent_with_its_trials(project: Project) -> None:
     assert run.data.tags["runforge.best_run_id"] in {t.info.run_id for t in trials}
     table = json.loads(Path(client(project).download_artifacts(parent, "trials.json")).read_text())
     assert len(table["data"]) == 2
+
+
+def test_a_trial_is_the_same_training_as_alone(project: Project) -> None:
+    project.runforge("train", "-m", "seed=7,8", *SHORT)
+    alone = project.runforge("train", "seed=8", "fresh=true", *SHORT).stdout.strip()
+    weights: dict[str, bytes] = {}
+    for folder in (project.folder / "out" / "runs").glob("*/model"):
+        run = client(project).get_run(folder.parent.name)
+        if run.data.params["seed"] == "8":
+            weights[run.info.run_id] = (folder / "weights.safetensors").read_bytes()
+    assert len(weights) == 2 and alone in weights
+    assert len(set(map(len, weights.values()))) == 1
+    tensors = [safetensors.torch.load(content) for content in weights.values()]
+    assert all(tensors[0][name].equal(tensors[1][name]) for name in tensors[0])
 
 
 def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(project: Project) -> None:

@@ -13,11 +13,19 @@ from collections.abc import Sequence
 
 from runforge import arguments, signals
 from runforge.errors import Interrupted, RunforgeError, of_the_machine
+from runforge.process import leave
 from runforge.redaction import redact
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code."""
+    """Runs a command; returns its exit code. None: the process's own command, which ends it."""
+    code = _run(given)
+    if given is None:
+        leave(code)
+    return code
+
+
+def _run(given: Sequence[str] | None) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent anywhere unasked
     options = _parse(given)
     module = options.module or f"stages.{options.stage}"

@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from runforge import signals
 from runforge.handover import Order, node_rank, result_file
@@ -32,25 +33,58 @@ FOLDER = "runforge-"
 
 CHECK_S = 0.5
 
+# Threads that spin while they wait lose whole time slices as soon as anything else runs: with
+# one busy process beside it, a small network trained 2.7 times as slowly as with waiting ones.
+# torch warns on standard error of what is chosen on purpose, and tells of each trace.
+QUIET = {"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", "KINETO_LOG_LEVEL": "99"}
+"""Variables that are read when torch is imported, where the user has not set them."""
+
+
+class Started(Protocol):
+    """A process, in the form of `subprocess.Popen`."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it lives."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code; raises `subprocess.TimeoutExpired`."""
+        ...
+
+    def terminate(self) -> None:
+        """Tells it to stop."""
+        ...
+
+
+Start = Callable[[str, Path, dict[str, str]], Started]
+"""Starts a module of runforge's on a folder, in that environment and a session of its own."""
+
+
+def new_interpreter(module: str, folder: Path, environment: dict[str, str]) -> Started:
+    """Starts a module in a Python of its own."""
+    # Results go to standard output; all that a worker says is progress. In a session of its
+    # own, so that a signal to the group (Ctrl-C) comes once, to the driver, who passes it on.
+    return subprocess.Popen(
+        [sys.executable, "-m", module, str(folder)],
+        stdout=sys.stderr.fileno(),
+        env=environment,
+        start_new_session=True,
+    )
+
 
 class Launched:
     """Processes that wait for their job."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, start: Start = new_interpreter) -> None:
         self.order = order
         _clear_what_was_left()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         order.write(self.folder)
         self._agent = order.needs_agent
         module = "runforge.node" if self._agent else "runforge.worker"
-        # Results go to standard output; all that a worker says is progress. In a session of its
-        # own, so that a signal to the group (Ctrl-C) comes once, to the driver, who passes it on.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(self.folder)],
-            stdout=sys.stderr.fileno(),
-            env=_environment(order.machine),
-            start_new_session=True,
-        )
+        self._process = start(module, self.folder, _environment(order.machine))
 
     def do(self, job: Job) -> Result:
         """Hands over the job and waits until it is done or has failed."""
@@ -105,13 +139,16 @@ class Launched:
 
 
 @contextmanager
-def launched(settings: Settings, *steps: Step) -> Iterator[Launched]:
+def launched(
+    settings: Settings, *steps: Step, start: Start = new_interpreter
+) -> Iterator[Launched]:
     """Starts the processes for a run; whatever happens inside, none is left afterwards.
 
     Raises `ConfigError` where it is not said which node this is.
     """
     machine = settings.machine
-    started = Launched(Order(machine, steps, settings.data.batch_size, node_rank(machine)))
+    order = Order(machine, steps, settings.data.batch_size, node_rank(machine))
+    started = Launched(order, start)
     try:
         yield started
     finally:
@@ -121,11 +158,7 @@ def launched(settings: Settings, *steps: Step) -> Iterator[Launched]:
 
 def _environment(machine: MachineSettings) -> dict[str, str]:
     """Threads are set before torch is imported: its pools read the environment once."""
-    # Threads that spin while they wait lose whole time slices as soon as anything else runs: with
-    # one busy process beside it, a small network trained 2.7 times as slowly as with waiting ones.
-    # torch warns on standard error of what is chosen on purpose, and tells of each trace.
-    quiet = {"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", "KINETO_LOG_LEVEL": "99"}
-    environment = {**quiet, **os.environ, PARENT: str(os.getpid())}
+    environment = {**QUIET, **os.environ, PARENT: str(os.getpid())}
     if machine.threads is not None:
         environment["OMP_NUM_THREADS"] = str(machine.threads)
     return environment

@@ -12,8 +12,8 @@ from pathlib import Path
 from runforge import signals
 from runforge.errors import Interrupted
 from runforge.handover import Order
-from runforge.process import die_with_parent
-from runforge.warm import cool_down, warm_up
+from runforge.process import die_with_parent, leave
+from runforge.warm import cool_down, warm_up_ranks
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     try:
         with signals.as_interrupts():
-            warm_up(Order.read(Path(arguments[0])))
+            warm_up_ranks(Order.read(Path(arguments[0])))
             from runforge import agent
 
             return agent.main(arguments)
@@ -32,4 +32,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """A sweep: one parent run, and a child run for each combination of values.
 
 Hydra's launchers run the trials (one after the other, or with `hydra/launcher=joblib` several at
-once); each trial is a whole run of its own, with its own worker process.
+once); each trial is a whole run of its own, with its own worker process, forked from a warm one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
 from runforge.unfinished import going_on
+from runforge.warm import fork
 
 
 class TrialsFailed(RunforgeError):
@@ -131,7 +132,10 @@ def _attempt(plan: Plan) -> None:
     print(f"trial {plan.name}", file=sys.stderr)
     try:
         # Here as well as round the command: joblib has processes of its own.
-        with signals.as_interrupts(), launched(plan.composed.settings, *plan.steps) as started:
+        with (
+            signals.as_interrupts(),
+            launched(plan.composed.settings, *plan.steps, start=fork) as started,
+        ):
             execute(plan, started)
     except RunforgeError as error:
         print(f"trial {plan.name} failed: {error}", file=sys.stderr)

@@ -25,7 +25,7 @@ from runforge.fingerprint import compare_nodes
 from runforge.handover import ATTEMPT, STEP_MODULES, Order, await_job, result_file
 from runforge.heartbeat import heartbeat
 from runforge.job import Job, Result, Step
-from runforge.process import die_with_parent, name_process
+from runforge.process import die_with_parent, leave, name_process
 from runforge.watch import Watch
 
 
@@ -91,4 +91,4 @@ def _once(job: Job, step: Step, run: Callable[[Job], dict[str, str]]) -> dict[st
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -17,9 +17,12 @@ def run(options: argparse.Namespace) -> None:
     """Prints the run's id to standard output, all else to standard error."""
     project, overrides = config.find_project(), quoted(options.overrides)
     if options.multirun:
-        from runforge import sweep
+        from runforge.warm import warmth
 
-        sweep.run(project, overrides)
+        with warmth():  # imports torch once for all trials, while this imports MLflow
+            from runforge import sweep
+
+            sweep.run(project, overrides)
         return
     composed = config.compose(project, overrides)
     with launched(composed.settings, *STEPS) as started:

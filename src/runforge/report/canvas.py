@@ -84,10 +84,11 @@ def drawn(
         figure = Figure(
             figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained" if fitted else None
         )
-        FigureCanvasAgg(figure)
+        canvas = FigureCanvasAgg(figure)
         draw(figure)
         file = io.BytesIO()
-        figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
+        # Not `savefig`, which draws everything once more to know how large it is.
+        canvas.print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return file.getvalue()
 
 

@@ -15,6 +15,7 @@ from runforge.errors import StoreError
 from runforge.journal import MetricPoint, check_metric_name
 from runforge.redaction import HIDDEN, is_secret_name, redact
 from runforge.tracking.drivers import driver_tags, ownership
+from runforge.tracking.model_folder import complete
 from runforge.tracking.origin import mirrored_tags, process_tags
 from runforge.tracking.outbox import Outbox, tell_waiting
 from runforge.tracking.store import Store, errors_of_store
@@ -138,6 +139,7 @@ class Run:
 
     def log_model(self, folder: Path, name: str) -> None:
         """Writes a model that `model_record` saved, as an output of the run."""
+        complete(folder)
         self._give("model", folder, name=name)
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
