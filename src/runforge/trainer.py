@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.plugins.precision import MixedPrecision
+from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from runforge import ranks
@@ -23,7 +24,6 @@ from runforge.checkpoints import Checkpoints, WholeFile
 from runforge.devices import device_type
 from runforge.job import Job
 from runforge.journal_logger import JournalLogger
-from runforge.profiling import StepProfiler
 from runforge.progress import EpochLines, StepsBar
 from runforge.settings import MachineSettings, Settings
 
@@ -86,10 +86,13 @@ def _plugins(settings: Settings, files: CheckpointFiles) -> list[Any]:
     return found if settings.machine.strategy == "fsdp" else [*found, WholeFile(files)]
 
 
-def _profiler(job: Job, settings: Settings) -> StepProfiler | None:
+def _profiler(job: Job, settings: Settings) -> Profiler | None:
     """What measures the parts of a step, on rank 0."""
     if not (settings.trainer.profile and ranks.is_first()):
         return None
+    # Imported only here: most trainings start sooner without it.
+    from runforge.profiling import StepProfiler
+
     device = torch.device(device_type(settings.machine))
     return StepProfiler(job.profile, batch_size=settings.data.batch_size, device=device)
 
