@@ -21,7 +21,7 @@ from typing import Any
 
 from runforge.handover import STEP_MODULES, Order
 from runforge.job import Step
-from runforge.launch import QUIET, Started, new_interpreter
+from runforge.launch import Started, new_interpreter, quiet_environment
 from runforge.process import PARENT
 from runforge.signals import ENDING
 
@@ -93,8 +93,7 @@ def fork(module: str, folder: Path, environment: dict[str, str]) -> Started:
 @contextmanager
 def warmth() -> Iterator[None]:
     """Inside, there is a process to fork workers from; it imports from now on."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(quiet_environment())
     try:
         warm_up(("train", "evaluate"), RECORD, EXPORT)
         yield
