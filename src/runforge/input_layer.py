@@ -37,7 +37,7 @@ class InputLayer(nn.Module):
         return self.normalise(self.to_float(packed))
 
     def _statistics(self) -> dict[str, Tensor]:
-        return {name: self.get_buffer(_buffer(name)) for name in self._names}
+        return {name: getattr(self, _buffer(name)) for name in self._names}
 
 
 def _buffer(name: str) -> str:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -69,27 +70,47 @@ class Learner(LightningModule):
         Lightning calls this once for all of them, for its call costs as much as a small step.
         """
         began_s = time.perf_counter()
-        optimizer = self.optimizers()
+        number, optimizer = self.global_step, self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         for step in steps:
-            self._take(step, optimizer)
+            self._take(step, number, optimizer)
+            number += 1
         self._pace.note(len(steps), time.perf_counter() - began_s)
 
-    def _take(self, step: Step, optimizer: LightningOptimizer) -> None:
-        number = self.global_step
+    def _take(self, step: Step, number: int, optimizer: LightningOptimizer) -> None:
         rate = self._optimizer["learning_rate"] * self._schedule(number, self._total_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         total_weight = self.task.sample_weights(step.targets).sum()
         *others, last = step.batches
-        with self._not_synchronised():
-            shares = [self._learn_from(batch, total_weight) for batch in others]
-        shares.append(self._learn_from(last, total_weight))
-        optimizer.step()
-        optimizer.zero_grad()
+        if others:
+            with self._not_synchronised():
+                shares = [self._learn_from(batch, total_weight) for batch in others]
+            share = sum(shares, self._learn_from(last, total_weight))
+        else:
+            share = self._learn_from(last, total_weight)
+        self._step(optimizer)
         self._profiler.start("logging")
-        self._note(sum(shares[1:], shares[0]), number + 1, rate)
+        self._note(share, number + 1, rate)
         self._profiler.stop("logging")
+
+    def _step(self, optimizer: LightningOptimizer) -> None:
+        if self._is_plain:
+            # What `optimizer.step` does, without Lightning's hooks: they cost as much as all else.
+            optimizer._on_before_step()
+            self.on_before_optimizer_step(optimizer.optimizer)
+            optimizer.optimizer.step()
+            optimizer._on_after_step()
+        else:
+            optimizer.step()
+        optimizer.optimizer.zero_grad()
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether neither gradients are scaled nor weights or gradients shared among ranks."""
+        strategy = self.trainer.strategy
+        scaled = getattr(strategy.precision_plugin, "scaler", None) is not None
+        return not scaled and not isinstance(strategy, ParallelStrategy)
 
     def _learn_from(self, batch: Batch, total_weight: Tensor) -> Tensor:
         """Adds to the gradient; returns this rank's share of the step's loss, Σ wᵢ·lᵢ / Σ wᵢ.
@@ -112,7 +133,10 @@ class Learner(LightningModule):
         loss: Tensor = losses.sum() / total_weight
         profiler.stop("forward")
         profiler.start("backward")
-        self.manual_backward(loss * ranks.count())  # as the ranks' gradients are averaged
+        if self._is_plain:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.manual_backward(loss * ranks.count())  # as the ranks' gradients are averaged
         profiler.stop("backward")
         profiler.start("logging")
         with torch.no_grad():
