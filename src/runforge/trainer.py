@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from runforge import ranks
+from runforge import determinism, ranks
 from runforge.checkpoint_files import CheckpointFiles
 from runforge.checkpoints import Checkpoints, WholeFile
 from runforge.devices import device_type
@@ -54,6 +54,7 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    determinism.spare_filling()
     # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     # Its handlers talk to the other ranks, who may be dead, and end the training with exit code 0:
