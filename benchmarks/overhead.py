@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import table  # noqa: E402
+from benchmarks import turns  # noqa: E402
 from benchmarks.predict import photographs  # noqa: E402
 from runforge.sample_sets import write_sample_set  # noqa: E402
 from tests.conftest import Project, make_project  # noqa: E402
@@ -127,16 +127,17 @@ def _project(part: str, folder: Path, data: Path, count: int) -> Project:
 
 def _compare(case: Case, project: Project, quick: bool) -> dict[str, object]:
     overrides = (*case.overrides, *_length(case.steps[quick]))
-    mine, bare = [], []
-    for _ in range(3 if quick else 7):
-        mine.append(_runforge_ms(project, overrides))
-        bare.append(_bare_ms(project, case.how, overrides))
-    ratio = statistics.median(mine) / statistics.median(bare)
-    added_ms = statistics.median(mine) - statistics.median(bare)
+    works = {
+        "runforge": lambda: _runforge_ms(project, overrides),
+        "bare": lambda: _bare_ms(project, case.how, overrides),
+    }
+    found = turns.in_turns(works, 3 if quick else 7, lambda work: float(str(work())))
+    turns.show(case.name, found, "milliseconds a step", "bare")
+    ratio = turns.ratio(found, "runforge", "bare")
+    added_ms = statistics.median(found["runforge"]) - statistics.median(found["bare"])
     reached = ratio <= case.most_ratio and added_ms <= case.most_added_ms
-    return table.compared(
-        case.name, mine, bare, unit="ms a step", ratio=ratio, added=added_ms, reached=reached
-    )
+    print(f"ratio {ratio:.3f}, added {added_ms:.3f} ms, reached: {reached}", file=sys.stderr)
+    return {"what": case.name, "ratio": ratio, "added_ms": added_ms, "reached": reached, **found}
 
 
 def _length(steps: int) -> tuple[str, ...]:

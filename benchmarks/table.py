@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Part = Callable[[bool], Iterator[tuple[str, str, bool]]]
@@ -36,18 +35,3 @@ def rows(
             mark = verdict if holds else otherwise
             print(f"| {part} | {what} | {told} | {mark} |", file=sys.stderr, flush=True)
     return found
-
-
-def compared(
-    what: str, mine: Sequence[float], others: Sequence[float], *, unit: str, **found: Any
-) -> dict[str, Any]:
-    """A row of two series that were taken in turns; printed, and returned with what was `found`."""
-    told = []
-    for name, values in (("runforge", mine), ("bare", others)):
-        low, middle, high = min(values), statistics.median(values), max(values)
-        told.append(f"{name} {low:.3f} / {middle:.3f} / {high:.3f} {unit}")
-    extra = ", ".join(
-        f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
-    )
-    print(f"| {what} | {' | '.join(told)} | {extra} |", file=sys.stderr, flush=True)
-    return {"what": what, "runforge": list(mine), "bare": list(others), **found}

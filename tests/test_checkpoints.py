@@ -70,9 +70,9 @@ class LostAt(Callback):
         self.epoch, self.step = epoch, step
 
     def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
-        steps = trainer.datamodule.optimizer_steps()  # type: ignore[attr-defined]
-        done = trainer.global_step - trainer.current_epoch * steps
-        if trainer.current_epoch == self.epoch and done > min(self.step, steps - 1):
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        last = data.steps_in_epoch - 1
+        if trainer.current_epoch == self.epoch and data.steps_done() > min(self.step, last):
             raise Lost
 
 

@@ -117,7 +117,7 @@ def test_epochs_of_a_given_length_go_on_where_the_one_before_stopped(steps: int)
     passes = _data(prepared).train_dataloader()
     stream = [batch.rows.tolist() for number in range(8) for batch in _epoch(passes, number)]
     data = _data(prepared, steps_per_epoch=steps)
-    assert data.optimizer_steps() == steps
+    assert data.steps_in_epoch == steps
     loader = data.train_dataloader()
     seen = [batch.rows.tolist() for epoch in range(3) for batch in _epoch(loader, epoch)]
     assert seen == stream[: 3 * steps]

@@ -73,9 +73,8 @@ class Checkpoints(Checkpoint):
             self._to_restore = None
         goes_on = HERE.step_begins()
         if not goes_on or self._clock.is_due():
-            epoch, data = trainer.current_epoch, trainer.datamodule  # type: ignore[attr-defined]
-            done = trainer.global_step - epoch * data.optimizer_steps()
-            name = last_name(epoch, done, self.best_epoch)
+            done = trainer.datamodule.steps_done()  # type: ignore[attr-defined]
+            name = last_name(trainer.current_epoch, done, self.best_epoch)
             self._save(trainer, name, weights_only=False)
         if not goes_on:
             self.stand()

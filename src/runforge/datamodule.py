@@ -165,6 +165,8 @@ class PackedData(LightningDataModule):
         sample_bytes = math.prod(schema.packed_shape) * np.dtype(schema.packed_dtype).itemsize
         # Ranks measure different times, and must be called alike.
         most = steps_per_call if ranks.count == 1 else 1
+        self.steps_in_epoch = steps_in_epoch(len(prepared.rows("train")), plan)
+        """Steps of the optimiser in an epoch."""
         self.pace = Pace(plan.batch_size * sample_bytes, most_steps=most)
 
     def setup(self, stage: str) -> None:
@@ -188,13 +190,13 @@ class PackedData(LightningDataModule):
         order = BatchOrder(rows, keys, self._plan, pace=self.pace, ranks=self._ranks)
         if self.trainer is not None:
             # Loading processes ask for steps before Lightning has told the epoch.
-            epoch = self.trainer.current_epoch
-            order.go_on(epoch, self.trainer.global_step - epoch * order.steps)
+            order.go_on(self.trainer.current_epoch, self.steps_done())
         return order
 
-    def optimizer_steps(self) -> int:
-        """Steps of the optimiser in an epoch."""
-        return steps_in_epoch(len(self._prepared.rows("train")), self._plan)
+    def steps_done(self) -> int:
+        """Steps of the optimiser that are done in the trainer's present epoch."""
+        assert self.trainer is not None
+        return self.trainer.global_step - self.trainer.current_epoch * self.steps_in_epoch
 
     def train_dataloader(self) -> DataLoader[Steps]:
         """The steps of an epoch, in an order drawn anew each pass, with draws."""

@@ -169,9 +169,12 @@ class Learner(LightningModule):
         if logged or share.device.type == "cpu" or self.losses.is_full():
             self._check_finite()
         if logged:
-            values = {"train/step_loss": float(ranks.add_up(share)), "learning_rate": rate}
-            for logger in self.loggers:
-                logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
+            loss = float(ranks.add_up(share))
+            self._log({"train/step_loss": loss, "learning_rate": rate}, step)
+
+    def _log(self, values: Mapping[str, float], step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clips by the norm of the whole gradient, over all ranks, however it is shared out."""
@@ -252,7 +255,7 @@ class Learner(LightningModule):
             raise ConfigError(what, where="optimizer.fused", mend="set it to false")
         # Not Lightning's own figure, which would make the loader before a checkpoint is loaded.
         epochs, data = self.trainer.max_epochs, self.trainer.datamodule  # type: ignore[attr-defined]
-        self._total_steps, self._pace = epochs * data.optimizer_steps(), data.pace
+        self._total_steps, self._pace = epochs * data.steps_in_epoch, data.pace
         return build_optimizer(self._optimizer, self.network.parameters())
 
     def _log_every(self) -> int:
@@ -263,8 +266,7 @@ class Learner(LightningModule):
         named = {f"{split}/{name}": value for name, value in values.items()}
         # Lightning would log them under the number of its calls.
         self.log_dict(named, prog_bar=True, logger=False)
-        for logger in self.loggers:
-            logger.log_metrics({**named, "epoch": self.current_epoch}, step=self.global_step)
+        self._log(named, self.global_step)
         return values["loss"]
 
     def _check_finite(self) -> None:

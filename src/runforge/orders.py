@@ -84,11 +84,6 @@ class BatchOrder(Sampler[tuple[StepRows, ...]]):
         self._epoch, self._done = epoch, done
 
     @property
-    def steps(self) -> int:
-        """Steps of the optimiser in an epoch."""
-        return steps_in_epoch(len(self._rows), self._plan)
-
-    @property
     def smallest(self) -> int:
         """Samples in the smallest batch, over all ranks."""
         return min(end - begin for begin, end in self._bounds)

@@ -36,11 +36,11 @@ class StepsBar(RichProgressBar):
     @property
     def total_train_batches(self) -> int:
         """Steps in an epoch."""
-        return int(self.trainer.datamodule.optimizer_steps())  # type: ignore[attr-defined]
+        return int(self.trainer.datamodule.steps_in_epoch)  # type: ignore[attr-defined]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves the bar."""
-        done = trainer.global_step - trainer.current_epoch * int(self.total_train_batches)
+        done = trainer.datamodule.steps_done()  # type: ignore[attr-defined]
         super().on_train_batch_end(trainer, pl_module, outputs, batch, done - 1)
