@@ -12,6 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.plugins.precision import MixedPrecision
 from sklearn.metrics import f1_score, mean_absolute_error, r2_score
 from torch.nn import functional
 
@@ -21,6 +22,7 @@ from runforge.epoch import StepLosses
 from runforge.errors import ConfigError, TrainingError
 from runforge.learner import Learner, build_optimizer
 from runforge.orders import BatchPlan
+from runforge.pace import MOST_STEPS
 from runforge.prepared import PreparedSet
 from runforge.schedules import Constant, Cosine
 from tests.made_sets import (
@@ -64,10 +66,10 @@ def _learner(prepared: PreparedSet, **changes: Any) -> Learner:
 
 
 def _data(prepared: PreparedSet, learner: Learner, **changes: Any) -> PackedData:
-    workers = changes.pop("workers", 0)
+    workers, most = changes.pop("workers", 0), changes.pop("steps_per_call", MOST_STEPS)
     plan = BatchPlan(**{"batch_size": 8, "seed": 1, **changes})
     count = learner.augmentation.draw_count
-    return PackedData(prepared, plan, draw_count=count, workers=workers)
+    return PackedData(prepared, plan, draw_count=count, workers=workers, steps_per_call=most)
 
 
 def _fit(learner: Learner, data: PackedData, folder: Path, **trainer: Any) -> pl.Trainer:
@@ -283,6 +285,24 @@ def test_bfloat16_trains(tmp_path: Path) -> None:
         learner, _data(prepared, learner), tmp_path, precision="bf16-mixed", max_epochs=1
     )
     assert math.isfinite(trainer.callback_metrics["validation/loss"])
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_weights_do_not_depend_on_the_steps_in_a_call(
+    tmp_path: Path, precision: Any, accumulate: int
+) -> None:
+    prepared = image_set([120, 6, 0])
+    found = []
+    for most in (1, MOST_STEPS):
+        learner = _learner(prepared, network=CNN)
+        data = _data(prepared, learner, steps_per_call=most, accumulate=accumulate)
+        scaler = torch.amp.GradScaler("cpu") if precision == "16-mixed" else None
+        mixed = [] if precision == "32-true" else [MixedPrecision(precision, "cpu", scaler)]
+        _fit(learner, data, tmp_path / str(most), plugins=mixed)
+        found.append(learner.network.state_dict())
+    one, many = found
+    assert all(torch.equal(one[name], many[name]) for name in one)
 
 
 def test_a_loss_that_is_no_number_ends_training(tmp_path: Path) -> None:
