@@ -128,35 +128,3 @@ class SplitOutputs:
         self._parts.clear()
         losses, predictions, targets = (ranks.in_order(rows, each) for each in values)
         return losses, predictions, targets
-
-
-class StepLosses:
-    """This rank's shares of the last steps' losses, left on the device until they are read."""
-
-    MOST = 256
-
-    def __init__(self) -> None:
-        self._shares: list[Tensor] = []
-        self._steps: list[int] = []
-
-    def add(self, share: Tensor, step: int) -> None:
-        """Takes in a step's share, a scalar."""
-        self._shares.append(share)
-        self._steps.append(step)
-
-    def is_full(self) -> bool:
-        """Whether it is time to read them."""
-        return len(self._shares) >= self.MOST
-
-    def read(self) -> Iterator[tuple[int, float]]:
-        """Steps and shares since the last call; waits for the device."""
-        shares, steps = self._shares, self._steps
-        self._shares, self._steps = [], []
-        values = [share.item() for share in shares] if len(shares) < 2 else _stacked(shares)
-        yield from zip(steps, values, strict=True)
-
-
-def _stacked(scalars: Sequence[Tensor]) -> list[float]:
-    """One transfer for all of them."""
-    values: list[float] = torch.stack(list(scalars)).tolist()
-    return values

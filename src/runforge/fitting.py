@@ -87,6 +87,7 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
         schedule=targets.build(plain(settings.schedule)),
         schema=schema,
         clip_norm=settings.trainer.gradient_clip_norm,
+        graphs=settings.machine.cuda_graphs,
     )
     if settings.trainer.compile:
         network.compile()

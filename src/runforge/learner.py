@@ -8,6 +8,7 @@ B samples in this rank's part of a batch. Logged once an epoch, over the samples
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,22 +18,27 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
-from runforge import ranks, targets
+from runforge import ranks
 from runforge.blocks import shard
 from runforge.dropout import replace_dropout
-from runforge.epoch import EpochFigures, SplitOutputs, StepLosses, merged
+from runforge.epoch import EpochFigures, Samples, SplitOutputs, merged
 from runforge.errors import ConfigError, TrainingError
 from runforge.input_layer import InputLayer
+from runforge.optimizers import Rate, build_optimizer, can_be_captured
 from runforge.random_state import random_state, set_random_state
 from runforge.schedules import Schedule
 from runforge.schema import Schema
+from runforge.step_graph import NotCaptured, Outcome, StepGraph
+from runforge.step_losses import StepLoss, StepLosses
 from runforge.steps import Batch, Step, Steps
 from runforge.task import Task
+
+GRAPHS = "machine.cuda_graphs"
 
 
 class Learner(LightningModule):
@@ -52,12 +58,15 @@ class Learner(LightningModule):
         schedule: Schedule,
         schema: Schema,
         clip_norm: float | None = None,
+        graphs: bool | str = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.input_layer = InputLayer(schema)
         self.augmentation, self.network, self.task = augmentation, network, task
         self._optimizer, self._schedule, self._clip_norm = optimizer, schedule, clip_norm
+        self._graphs = graphs
+        self._graph: StepGraph | None = None
         self.train_figures = EpochFigures(task)
         self.validation_figures = EpochFigures(task, every_rank_has_all=True)
         self.validation_outputs = SplitOutputs()
@@ -70,40 +79,73 @@ class Learner(LightningModule):
         Lightning calls this once for all of them, for its call costs as much as a small step.
         """
         began_s = time.perf_counter()
-        number, optimizer = self.global_step, self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
+        number = self.global_step
         for step in steps:
-            self._take(step, number, optimizer)
             number += 1
+            self._take(step, number)
+        if self._is_plain:
+            self._count(len(steps))
+        self._profiler.start("logging")
+        self.losses.send(self._log_every())
+        self._log_losses(self.losses.read_ready())
+        self._profiler.stop("logging")
         self._pace.note(len(steps), time.perf_counter() - began_s)
 
-    def _take(self, step: Step, number: int, optimizer: LightningOptimizer) -> None:
-        rate = self._optimizer["learning_rate"] * self._schedule(number, self._total_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        total_weight = self.task.sample_weights(step.targets).sum()
-        *others, last = step.batches
-        if others:
-            with self._not_synchronised():
-                shares = [self._learn_from(batch, total_weight) for batch in others]
-            share = sum(shares, self._learn_from(last, total_weight))
-        else:
-            share = self._learn_from(last, total_weight)
-        self._step(optimizer)
+    def _take(self, step: Step, number: int) -> None:
+        rate = self._optimizer["learning_rate"] * self._schedule(number - 1, self._total_steps)
+        self._rate.set(rate)
+        take = self._taken_plainly if self._is_plain else self._taken_by_lightning
+        outcome = take(step)
         self._profiler.start("logging")
-        self._note(share, number + 1, rate)
+        self.losses.add(number, rate, outcome.share)
+        for samples in outcome.samples:
+            self.train_figures.update(*samples)
         self._profiler.stop("logging")
 
-    def _step(self, optimizer: LightningOptimizer) -> None:
-        if self._is_plain:
-            # What `optimizer.step` does, without Lightning's hooks: they cost as much as all else.
-            optimizer._on_before_step()
-            self.on_before_optimizer_step(optimizer.optimizer)
-            optimizer.optimizer.step()
-            optimizer._on_after_step()
-        else:
-            optimizer.step()
-        optimizer.optimizer.zero_grad()
+    def _taken_plainly(self, step: Step) -> Outcome:
+        """Without Lightning's hooks: they cost as much as all else."""
+        if self._graph is None:
+            return self._whole_step(step)
+        try:
+            return self._graph(step)
+        except NotCaptured as error:
+            self._graph = None
+            self._inner.zero_grad()
+            reason = f"the step can't be captured as a CUDA graph: {error}"
+            if self._graphs is True:
+                raise ConfigError(reason, where=GRAPHS, mend="set it to false") from error
+            print(f"train: {reason}; its kernels are launched one by one", file=sys.stderr)
+            return self._whole_step(step)
+
+    def _whole_step(self, step: Step) -> Outcome:
+        """All of a step, on the device alone."""
+        weight = self.task.sample_weights(step.targets).sum()
+        learned = [self._learn_from(batch, weight) for batch in step.batches]
+        self._profiler.start("optimizer_step")
+        self._clip()
+        self._inner.step()
+        self._inner.zero_grad()
+        self._profiler.stop("optimizer_step")
+        return _together(learned)
+
+    def _taken_by_lightning(self, step: Step) -> Outcome:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        weight = self.task.sample_weights(step.targets).sum()
+        *others, last = step.batches
+        with self._not_synchronised():
+            learned = [self._learn_from(batch, weight) for batch in others]
+        learned.append(self._learn_from(last, weight))
+        optimizer.step()
+        optimizer.zero_grad()
+        return _together(learned)
+
+    def _count(self, steps: int) -> None:
+        """Tells Lightning of steps that it did not see: `global_step` is their number."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for count in (progress.total, progress.current):
+            count.ready += steps
+            count.completed += steps
 
     @cached_property
     def _is_plain(self) -> bool:
@@ -112,7 +154,7 @@ class Learner(LightningModule):
         scaled = getattr(strategy.precision_plugin, "scaler", None) is not None
         return not scaled and not isinstance(strategy, ParallelStrategy)
 
-    def _learn_from(self, batch: Batch, total_weight: Tensor) -> Tensor:
+    def _learn_from(self, batch: Batch, total_weight: Tensor) -> tuple[Tensor, Samples]:
         """Adds to the gradient; returns this rank's share of the step's loss, Σ wᵢ·lᵢ / Σ wᵢ.
 
         The lower sum is over all samples that the optimiser's step is taken on, on every rank and
@@ -138,12 +180,9 @@ class Learner(LightningModule):
         else:
             self.manual_backward(loss * ranks.count())  # as the ranks' gradients are averaged
         profiler.stop("backward")
-        profiler.start("logging")
         with torch.no_grad():
             predictions = self.task.predictions(outputs)
-            self.train_figures.update(losses.detach(), weights, predictions, batch.targets)
-        profiler.stop("logging")
-        return loss.detach()
+        return loss.detach(), (losses.detach(), weights, predictions, batch.targets)
 
     @property
     def _profiler(self) -> Profiler:
@@ -161,22 +200,40 @@ class Learner(LightningModule):
         else:
             yield
 
-    def _note(self, share: Tensor, step: int, rate: float) -> None:
-        """Logs the step: straight to the loggers, as `self.log` would cost half a small step."""
-        self.losses.add(share, step)
-        logged = step % self._log_every() == 0
-        # Reading waits for the device, which costs nothing on the CPU.
-        if logged or share.device.type == "cpu" or self.losses.is_full():
-            self._check_finite()
-        if logged:
-            loss = float(ranks.add_up(share))
-            self._log({"train/step_loss": loss, "learning_rate": rate}, step)
+    def log_losses(self) -> None:
+        """Logs every step that is done; raises `TrainingError` where a loss is no finite number."""
+        self._log_losses(self.losses.read())
+
+    def _log_losses(self, losses: Iterable[StepLoss]) -> None:
+        for step, rate, share, loss in losses:
+            if not math.isfinite(share):
+                raise TrainingError(self._diverged("loss", share, step))
+            if loss is not None:
+                self._log({"train/step_loss": loss, "learning_rate": rate}, step)
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
 
+    def on_train_start(self) -> None:
+        """Takes up the optimiser, when a checkpoint has been loaded."""
+        optimizer, data = self.optimizers(), self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(optimizer, LightningOptimizer)
+        self._inner = optimizer.optimizer
+        on_device = self._is_plain and self.device.type == "cuda" and can_be_captured(self._inner)
+        self._rate = Rate(self._inner, on_device=self.device if on_device else None)
+        fits = on_device and data.plan.accumulate == 1 and not self.dropout_keys.left
+        if self._graphs and fits and isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
+            self._graph = StepGraph(self._whole_step, size=data.plan.batch_size)
+        elif self._graphs is True:
+            what = "it is for one CUDA GPU, steps of one batch, and no module that draws at random"
+            raise ConfigError(what, where=GRAPHS, mend="set it to auto")
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Lightning calls this where it takes the step itself."""
+        self._clip()
+
+    def _clip(self) -> None:
         """Clips by the norm of the whole gradient, over all ranks, however it is shared out."""
         if self._clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
@@ -192,14 +249,14 @@ class Learner(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Before any weights of this epoch can be kept."""
-        self._check_finite()
+        self.log_losses()
         # Without synchronised batch norm, each rank has running statistics of its own.
         for buffer in self.network.buffers():
             ranks.take_from_first(buffer)
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's figures of the training split."""
-        self._check_finite()
+        self.log_losses()
         self._log_epoch("train", self.train_figures)
 
     def on_validation_epoch_end(self) -> None:
@@ -269,22 +326,14 @@ class Learner(LightningModule):
         self._log(named, self.global_step)
         return values["loss"]
 
-    def _check_finite(self) -> None:
-        for step, loss in self.losses.read():
-            if not math.isfinite(loss):
-                raise TrainingError(self._diverged("loss", loss, step))
-
     def _diverged(self, name: str, loss: float, step: int) -> str:
         rate = self._optimizer["learning_rate"]
         where = f"epoch {self.current_epoch}, step {step}"
         return f"the {name} became {loss} at {where}; lower optimizer.learning_rate={rate}"
 
 
-def build_optimizer(node: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser of a node, whose `learning_rate` is torch's `lr`; raises `ConfigError`."""
-    keywords = {"lr" if key == "learning_rate" else key: value for key, value in node.items()}
-    try:
-        optimizer: Optimizer = targets.build(keywords, params=parameters)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{error}", where="optimizer", mend="mend its keys") from error
-    return optimizer
+def _together(learned: Sequence[tuple[Tensor, Samples]]) -> Outcome:
+    """Of the batches of one step."""
+    shares, samples = zip(*learned, strict=True)
+    share, *others = shares
+    return Outcome(sum(others, share), samples)

@@ -129,6 +129,7 @@ class MachineSettings(Part):
     stop_s: Annotated[float, Gt(0)]
     workers: Annotated[int, Ge(0)]
     data_on_device: bool | Literal["auto"]
+    cuda_graphs: bool | Literal["auto"]
     threads: Count | None
 
 
