@@ -77,6 +77,7 @@ class TrainerSettings(Part):
     steps_per_epoch: Count | None
     validation_steps: Count | None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    tf32: bool
     gradient_clip_norm: Annotated[float, Gt(0)] | None
     accumulate: Count
     sync_batch_norm: bool

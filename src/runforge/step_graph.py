@@ -75,5 +75,8 @@ class StepGraph:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._outcome = self._take(step)
         except RuntimeError as error:
+            # torch leaves its generator as if it were still captured.
+            generator = torch.cuda.default_generators[batch.rows.device.index]
+            generator.graphsafe_set_state(generator.clone_state())
             raise NotCaptured(in_one_line(error)) from error
         self._graph, self._step = graph, step
