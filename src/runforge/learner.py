@@ -8,11 +8,8 @@ B samples in this rank's part of a batch. Logged once an epoch, over the samples
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,25 +17,24 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 from pytorch_lightning.strategies import ParallelStrategy
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.optimizer import Optimizer
 
 from runforge import ranks
 from runforge.blocks import shard
 from runforge.dropout import replace_dropout
-from runforge.epoch import EpochFigures, Samples, SplitOutputs, merged
+from runforge.epoch import EpochFigures, SplitOutputs, merged
 from runforge.errors import ConfigError, TrainingError
 from runforge.input_layer import InputLayer
 from runforge.optimizers import Rate, build_optimizer, can_be_captured
 from runforge.random_state import random_state, set_random_state
 from runforge.schedules import Schedule
 from runforge.schema import Schema
-from runforge.step_graph import NotCaptured, Outcome, StepGraph
+from runforge.step_graph import GRAPHS, StepGraph
 from runforge.step_losses import StepLoss, StepLosses
+from runforge.step_taking import LightningTaker, Outcome, Parts, Taker
 from runforge.steps import Batch, Step, Steps
 from runforge.task import Task
-
-GRAPHS = "machine.cuda_graphs"
 
 
 class Learner(LightningModule):
@@ -64,14 +60,14 @@ class Learner(LightningModule):
         self.automatic_optimization = False
         self.input_layer = InputLayer(schema)
         self.augmentation, self.network, self.task = augmentation, network, task
-        self._optimizer, self._schedule, self._clip_norm = optimizer, schedule, clip_norm
-        self._graphs = graphs
-        self._graph: StepGraph | None = None
+        self._optimizer, self._schedule, self._graphs = optimizer, schedule, graphs
         self.train_figures = EpochFigures(task)
         self.validation_figures = EpochFigures(task, every_rank_has_all=True)
         self.validation_outputs = SplitOutputs()
         self.losses = StepLosses()
         self.dropout_keys = replace_dropout(network)
+        layer, keys = self.input_layer, self.dropout_keys
+        self._parts = Parts(layer, augmentation, network, task, keys, clip_norm)
 
     def training_step(self, steps: Steps, call: int) -> None:
         """Takes the steps of the optimiser, one behind the other.
@@ -83,7 +79,7 @@ class Learner(LightningModule):
         for step in steps:
             number += 1
             self._take(step, number)
-        if self._is_plain:
+        if self._unseen:
             self._count(len(steps))
         self._profiler.start("logging")
         self.losses.send(self._log_every())
@@ -94,51 +90,12 @@ class Learner(LightningModule):
     def _take(self, step: Step, number: int) -> None:
         rate = self._optimizer["learning_rate"] * self._schedule(number - 1, self._total_steps)
         self._rate.set(rate)
-        take = self._taken_plainly if self._is_plain else self._taken_by_lightning
-        outcome = take(step)
+        outcome = self._taker(step)
         self._profiler.start("logging")
         self.losses.add(number, rate, outcome.share)
         for samples in outcome.samples:
             self.train_figures.update(*samples)
         self._profiler.stop("logging")
-
-    def _taken_plainly(self, step: Step) -> Outcome:
-        """Without Lightning's hooks: they cost as much as all else."""
-        if self._graph is None:
-            return self._whole_step(step)
-        try:
-            return self._graph(step)
-        except NotCaptured as error:
-            self._graph = None
-            self._inner.zero_grad()
-            reason = f"the step can't be captured as a CUDA graph: {error}"
-            if self._graphs is True:
-                raise ConfigError(reason, where=GRAPHS, mend="set it to false") from error
-            print(f"train: {reason}; its kernels are launched one by one", file=sys.stderr)
-            return self._whole_step(step)
-
-    def _whole_step(self, step: Step) -> Outcome:
-        """All of a step, on the device alone."""
-        weight = self.task.sample_weights(step.targets).sum()
-        learned = [self._learn_from(batch, weight) for batch in step.batches]
-        self._profiler.start("optimizer_step")
-        self._clip()
-        self._inner.step()
-        self._inner.zero_grad()
-        self._profiler.stop("optimizer_step")
-        return _together(learned)
-
-    def _taken_by_lightning(self, step: Step) -> Outcome:
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
-        weight = self.task.sample_weights(step.targets).sum()
-        *others, last = step.batches
-        with self._not_synchronised():
-            learned = [self._learn_from(batch, weight) for batch in others]
-        learned.append(self._learn_from(last, weight))
-        optimizer.step()
-        optimizer.zero_grad()
-        return _together(learned)
 
     def _count(self, steps: int) -> None:
         """Tells Lightning of steps that it did not see: `global_step` is their number."""
@@ -146,59 +103,6 @@ class Learner(LightningModule):
         for count in (progress.total, progress.current):
             count.ready += steps
             count.completed += steps
-
-    @cached_property
-    def _is_plain(self) -> bool:
-        """Whether neither gradients are scaled nor weights or gradients shared among ranks."""
-        strategy = self.trainer.strategy
-        scaled = getattr(strategy.precision_plugin, "scaler", None) is not None
-        return not scaled and not isinstance(strategy, ParallelStrategy)
-
-    def _learn_from(self, batch: Batch, total_weight: Tensor) -> tuple[Tensor, Samples]:
-        """Adds to the gradient; returns this rank's share of the step's loss, Σ wᵢ·lᵢ / Σ wᵢ.
-
-        The lower sum is over all samples that the optimiser's step is taken on, on every rank and
-        in every batch: neither uneven parts nor an uneven last batch weigh too much.
-        """
-        profiler = self._profiler
-        profiler.start("augmentation")
-        # The pixels' places and statistics need whole floats, under mixed precision too.
-        with torch.autocast(self.device.type, enabled=False):
-            inputs = self.input_layer.to_float(batch.inputs)
-            inputs = self.input_layer.normalise(self.augmentation(inputs, batch.draws))
-        self.dropout_keys.set(batch.keys)
-        profiler.stop("augmentation")
-        profiler.start("forward")
-        outputs = self.network(inputs).float()
-        weights = self.task.sample_weights(batch.targets)
-        losses = weights * self.task.losses(outputs, batch.targets)
-        loss: Tensor = losses.sum() / total_weight
-        profiler.stop("forward")
-        profiler.start("backward")
-        if self._is_plain:
-            loss.backward()  # type: ignore[no-untyped-call]
-        else:
-            self.manual_backward(loss * ranks.count())  # as the ranks' gradients are averaged
-        profiler.stop("backward")
-        with torch.no_grad():
-            predictions = self.task.predictions(outputs)
-        return loss.detach(), (losses.detach(), weights, predictions, batch.targets)
-
-    @property
-    def _profiler(self) -> Profiler:
-        """Does nothing, unless `trainer.profile` asks for it."""
-        profiler: Profiler = self.trainer.profiler  # type: ignore[attr-defined]
-        return profiler
-
-    @contextmanager
-    def _not_synchronised(self) -> Iterator[None]:
-        """Inside, gradients are summed up on this rank alone."""
-        strategy = self.trainer.strategy
-        if isinstance(strategy, ParallelStrategy):
-            with strategy.block_backward_sync():
-                yield
-        else:
-            yield
 
     def log_losses(self) -> None:
         """Logs every step that is done; raises `TrainingError` where a loss is no finite number."""
@@ -217,26 +121,36 @@ class Learner(LightningModule):
 
     def on_train_start(self) -> None:
         """Takes up the optimiser, when a checkpoint has been loaded."""
-        optimizer, data = self.optimizers(), self.trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(optimizer, LightningOptimizer)
-        self._inner = optimizer.optimizer
-        on_device = self._is_plain and self.device.type == "cuda" and can_be_captured(self._inner)
-        self._rate = Rate(self._inner, on_device=self.device if on_device else None)
-        fits = on_device and data.plan.accumulate == 1 and not self.dropout_keys.left
-        if self._graphs and fits and isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
-            self._graph = StepGraph(self._whole_step, size=data.plan.batch_size)
-        elif self._graphs is True:
+        wrapped, strategy = self.optimizers(), self.trainer.strategy
+        assert isinstance(wrapped, LightningOptimizer)
+        self._profiler: Profiler = self.trainer.profiler  # type: ignore[attr-defined]
+        scaled = getattr(strategy.precision_plugin, "scaler", None) is not None
+        self._unseen = not scaled and not isinstance(strategy, ParallelStrategy)
+        on_device = (
+            self._unseen and self.device.type == "cuda" and can_be_captured(wrapped.optimizer)
+        )
+        self._rate = Rate(wrapped.optimizer, on_device=self.device if on_device else None)
+        self._taker: Callable[[Step], Outcome]
+        if self._unseen:
+            taker = Taker(self._parts, wrapped.optimizer, self)
+            self._taker = self._graph_of(taker) if on_device else taker
+        else:
+            self._taker = LightningTaker(self._parts, wrapped, self)
+        if self._graphs is True and not isinstance(self._taker, StepGraph):
             what = "it is for one CUDA GPU, steps of one batch, and no module that draws at random"
             raise ConfigError(what, where=GRAPHS, mend="set it to auto")
 
+    def _graph_of(self, take: Taker) -> Callable[[Step], Outcome]:
+        """The steps as CUDA graphs, where they are wanted and can be."""
+        plan, profiler = self.trainer.datamodule.plan, self._profiler  # type: ignore[attr-defined]
+        fits = plan.accumulate == 1 and not self.dropout_keys.left
+        if self._graphs and fits and isinstance(profiler, PassThroughProfiler):
+            return StepGraph(take, size=plan.batch_size, needed=self._graphs is True)
+        return take
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Lightning calls this where it takes the step itself."""
-        self._clip()
-
-    def _clip(self) -> None:
-        """Clips by the norm of the whole gradient, over all ranks, however it is shared out."""
-        if self._clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
+        self._parts.clip()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keeps what the network says of a batch of the validation split."""
@@ -244,8 +158,7 @@ class Learner(LightningModule):
             inputs = self.input_layer(batch.inputs)
         outputs = self.network(inputs).float()
         losses = self.task.losses(outputs, batch.targets)
-        predictions = self.task.predictions(outputs)
-        self.validation_outputs.add(batch.rows, losses, predictions, batch.targets)
+        self.validation_outputs.add(batch.rows, losses, outputs, batch.targets)
 
     def on_validation_epoch_start(self) -> None:
         """Before any weights of this epoch can be kept."""
@@ -264,9 +177,10 @@ class Learner(LightningModule):
 
         So they are the same however many ranks there are: nothing is padded, no mean is averaged.
         """
-        losses, predictions, targets = self.validation_outputs.take()
+        losses, outputs, targets = self.validation_outputs.take()
         weights = self.task.sample_weights(targets)
-        self.validation_figures.update(weights * losses, weights, predictions, targets)
+        losses = losses if weights is None else weights * losses
+        self.validation_figures.update(losses, weights, outputs, targets)
         loss = self._log_epoch("validation", self.validation_figures)
         if not math.isfinite(loss):
             raise TrainingError(self._diverged("validation loss", loss, self.global_step))
@@ -304,7 +218,7 @@ class Learner(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """The optimiser; its learning rate is set at each step."""
         if (
-            self._clip_norm
+            self._parts.clip_norm
             and self.trainer.precision == "16-mixed"
             and self._optimizer.get("fused")
         ):
@@ -330,10 +244,3 @@ class Learner(LightningModule):
         rate = self._optimizer["learning_rate"]
         where = f"epoch {self.current_epoch}, step {step}"
         return f"the {name} became {loss} at {where}; lower optimizer.learning_rate={rate}"
-
-
-def _together(learned: Sequence[tuple[Tensor, Samples]]) -> Outcome:
-    """Of the batches of one step."""
-    shares, samples = zip(*learned, strict=True)
-    share, *others = shares
-    return Outcome(sum(others, share), samples)
