@@ -10,7 +10,7 @@ from typing import Any, Literal
 from runforge import profile_file
 from runforge.atomic import write_whole
 
-Step = Literal["train", "evaluate"]
+Step = Literal["choose", "train", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
