@@ -9,7 +9,10 @@ Parts (default: all), the bare loop in brackets:
 * digits, fashion, tiny: the same arithmetic (on arrays in memory); fashion needs `--data`;
 * photographs: the origin's CNN on JPEG files (on synthetic pictures in memory);
 * origin: the same CNN (written as the origin has it, on arrays in memory);
-* decoding: an mlp on the same files (which decodes them every epoch with two processes).
+* decoding: an mlp on the same files (which decodes them every epoch with two processes);
+* loading: the same with eight hidden units, whose arithmetic hides no loading.
+
+The files are those of `--photographs`, where they are there, else made ones.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import turns  # noqa: E402
-from benchmarks.predict import photographs  # noqa: E402
+from benchmarks.prepare import made  # noqa: E402
 from runforge.sample_sets import write_sample_set  # noqa: E402
 from tests.conftest import Project, make_project  # noqa: E402
 
@@ -81,6 +84,10 @@ CASES = {
         "photographs 150×150, mlp; bare: decoded every epoch",
         *("decoding", (*PHOTOGRAPHS, "network=mlp"), (400, 100), 1 / 10),
     ),
+    "loading": Case(
+        "photographs 150×150, mlp of 8 units; bare: decoded every epoch",
+        *("decoding", (*PHOTOGRAPHS, "network=mlp", "network.hidden=[8]"), (400, 100), 1 / 10),
+    ),
 }
 
 
@@ -93,7 +100,7 @@ def main() -> int:
             if part == "fashion" and not given.data.is_dir():
                 print(f"fashion is left out: {given.data} is not there", file=sys.stderr)
                 continue
-            project = _project(part, Path(folder) / part, given.data, 100 if given.quick else 800)
+            project = _project(part, Path(folder) / part, given)
             rows.append(_compare(CASES[part], project, given.quick))
     if given.json:
         print(json.dumps({"ratio": rows[0]["ratio"], "rows": rows}))
@@ -107,18 +114,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(CASES))
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--json", action="store_true", help="one object on standard output")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/fashion-mnist")
+    shared = ROOT.parent / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=shared / "fashion-mnist")
+    parser.add_argument("--photographs", type=Path, default=shared / "cats-vs-dogs")
     return parser.parse_args()
 
 
-def _project(part: str, folder: Path, data: Path, count: int) -> Project:
+def _project(part: str, folder: Path, given: argparse.Namespace) -> Project:
     """A project with the data of a part, prepared once, and its store made."""
     project = make_project(folder)
     case = CASES[part]
     if part == "fashion":
-        (folder / "data").symlink_to(data.resolve())
+        (folder / "data").symlink_to(given.data.resolve())
     elif case.overrides[0] == PHOTOGRAPHS[0]:
-        photographs(folder / "data", count)
+        made(folder, given.photographs, 100 if given.quick else 800)
     else:
         write_sample_set("digits", folder / "data")
     project.runforge("train", *case.overrides, *_length(1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SHARED = ("table", "turns", "bare")
+SHARED = ("table", "turns", "bare", "bare_gpu")
 """What several of them use, and what one of them starts."""
 
 BENCHMARKS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in SHARED)

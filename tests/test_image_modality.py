@@ -282,6 +282,23 @@ def test_to_float_and_normalise() -> None:
     np.testing.assert_allclose(normal.std((0, 2, 3), correction=0).numpy(), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_inputs_are_what_plain_arithmetic_gives_bit_for_bit(mode, count, layout) -> None:
+    modality = image(height=5, width=6, mode=mode)
+    rows = torch.from_numpy(RNG.integers(0, 256, (count, 5, 6, len(mode)), dtype=np.uint8))
+    mean, std = (torch.from_numpy(RNG.uniform(0.2, 0.8, len(mode))).float() for _ in range(2))
+    before = rows.clone()
+    levels = rows.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)
+    wanted = (levels - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
+    statistics = {"mean": mean, "std": std}
+    found = modality.to_float(rows, statistics).contiguous(memory_format=layout)
+    found = modality.normalise(found, statistics)
+    assert torch.equal(found, wanted) and torch.equal(rows, before)
+    assert count < 2 or found.stride() == wanted.stride()
+
+
 def test_show_gives_a_colour_picture() -> None:
     grey = PHOTO[:8, :8, :1]
     shown = image(mode="L").show(grey, {})

@@ -18,13 +18,14 @@ from torch.nn import functional
 
 from runforge import targets
 from runforge.datamodule import PackedData
-from runforge.epoch import StepLosses
 from runforge.errors import ConfigError, TrainingError
-from runforge.learner import Learner, build_optimizer
+from runforge.learner import Learner
+from runforge.optimizers import build_optimizer
 from runforge.orders import BatchPlan
 from runforge.pace import MOST_STEPS
 from runforge.prepared import PreparedSet
 from runforge.schedules import Constant, Cosine
+from runforge.step_losses import StepLoss, StepLosses
 from tests.made_sets import (
     BINARY,
     CNN,
@@ -327,17 +328,18 @@ def test_a_validation_loss_that_is_no_number_ends_training(tmp_path: Path) -> No
 
 def test_losses_are_read_once_with_their_steps() -> None:
     losses = StepLosses()
+    losses.send(2)
     assert list(losses.read()) == []
-    for step, loss in enumerate((1.0, 2.0, math.inf)):
-        losses.add(torch.tensor(loss), step)
-    assert list(losses.read()) == [(0, 1.0), (1, 2.0), (2, math.inf)]
-    losses.add(torch.tensor(4.0), 7)
-    assert list(losses.read()) == [(7, 4.0)]
+    for step, loss in ((1, 1.0), (2, 2.0), (3, math.inf)):
+        losses.add(step, 0.5, torch.tensor(loss))
     assert list(losses.read()) == []
-    for step in range(StepLosses.MOST):
-        assert not losses.is_full()
-        losses.add(torch.tensor(0.0), step)
-    assert losses.is_full()
+    losses.send(2)
+    first = [StepLoss(1, 0.5, 1.0, None), StepLoss(2, 0.5, 2.0, 2.0)]
+    assert list(losses.read_ready()) == [*first, StepLoss(3, 0.5, math.inf, None)]
+    losses.add(4, 0.25, torch.tensor(4.0))
+    losses.send(2)
+    assert list(losses.read()) == [StepLoss(4, 0.25, 4.0, 4.0)]
+    assert list(losses.read()) == []
 
 
 def test_an_optimiser_that_can_not_be_built() -> None:

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from runforge import targets
-from runforge.learner import build_optimizer
+from runforge.optimizers import build_optimizer
 from tests.made_sets import BINARY, REGRESSION, class_schema, value_schema
 
 CONF = Path(__file__).parents[1] / "conf" / "optimizer"

@@ -73,6 +73,7 @@ class Checkpoints(Checkpoint):
             self._to_restore = None
         goes_on = HERE.step_begins()
         if not goes_on or self._clock.is_due():
+            pl_module.log_losses()  # type: ignore[operator]
             done = trainer.datamodule.steps_done()  # type: ignore[attr-defined]
             name = last_name(trainer.current_epoch, done, self.best_epoch)
             self._save(trainer, name, weights_only=False)

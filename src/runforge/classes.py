@@ -30,11 +30,11 @@ def check_classes(schema: Schema, task: str) -> int:
     return len(schema.classes)
 
 
-def class_weight_tensor(class_weights: ClassWeights, schema: Schema) -> Tensor:
-    """The weight of each class [C]: ones, as given, or `balanced`: n / (C · n of it)."""
+def class_weight_tensor(class_weights: ClassWeights, schema: Schema) -> Tensor | None:
+    """The weight of each class [C]: none, as given, or `balanced`: n / (C · n of it)."""
     count = len(schema.classes)
     if class_weights is None:
-        return torch.ones(count)
+        return None
     if class_weights == "balanced":
         return _balanced(schema)
     if len(class_weights) != count:

@@ -37,6 +37,7 @@ from runforge.orders import (
 from runforge.pace import MOST_STEPS, Pace
 from runforge.prepared import PreparedSet
 from runforge.ranks import ALONE, Ranks
+from runforge.side_stream import SideStream
 from runforge.steps import Batch, Steps
 
 
@@ -155,11 +156,12 @@ class PackedData(LightningDataModule):
         if len(prepared.rows("train")) == 0:
             mend = "give the split samples, or let runforge split"
             raise DataError("the split train has no samples", where="the prepared set", mend=mend)
-        self._prepared, self._plan, self._ranks = prepared, plan, ranks
+        self._prepared, self.plan, self._ranks = prepared, plan, ranks
         self._draw_count, self._limit = draw_count, validation_limit
         self._workers, self._timeout_s = workers, timeout_s
         self._on_device = on_device
         self._held: HeldRows | None = None
+        self._side: SideStream | None = None
         self._keys = draws.sample_keys(prepared.ids)
         schema = prepared.schema
         sample_bytes = math.prod(schema.packed_shape) * np.dtype(schema.packed_dtype).itemsize
@@ -171,9 +173,19 @@ class PackedData(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Brings the inputs to the device, where they are to be held there."""
-        if self._held is None and self.trainer is not None:
-            device = self.trainer.strategy.root_device
+        if self.trainer is None:
+            return
+        device = self.trainer.strategy.root_device
+        if device.type == "cuda":
+            self._side = SideStream(device)
+        if self._held is None:
             self._held = held(self._prepared.inputs, device, wanted=self._on_device)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Copies beside what a GPU has still to do."""
+        return self._side.bring(batch) if self._side is not None else batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Puts in the inputs that are held on the device."""
@@ -187,7 +199,7 @@ class PackedData(LightningDataModule):
         """What each step trains on, from where a checkpoint that was loaded goes on."""
         rows = self._prepared.rows("train")
         keys = self._keys[rows]
-        order = BatchOrder(rows, keys, self._plan, pace=self.pace, ranks=self._ranks)
+        order = BatchOrder(rows, keys, self.plan, pace=self.pace, ranks=self._ranks)
         if self.trainer is not None:
             # Loading processes ask for steps before Lightning has told the epoch.
             order.go_on(self.trainer.current_epoch, self.steps_done())
@@ -206,7 +218,7 @@ class PackedData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Every sample of the validation split once; no loader where it has none."""
         rows = self._prepared.rows("validation")
-        size = self._plan.batch_size
+        size = self.plan.batch_size
         order = FixedOrder(rows, batch_size=size, limit=self._limit, ranks=self._ranks)
         dataset = BlockDataset(self._reader(0))
         return DataLoader(dataset, sampler=order, **self._options()) if len(order) else []
@@ -215,7 +227,7 @@ class PackedData(LightningDataModule):
         return SampleReader(
             self._prepared,
             self._keys,
-            seed=self._plan.seed,
+            seed=self.plan.seed,
             draw_count=draw_count,
             without_inputs=self._held is not None,
         )

@@ -23,6 +23,14 @@ def settle() -> None:
     # `use_deterministic_algorithms` does the same, and imports torch's compiler for half a second.
     torch.set_deterministic_debug_mode("warn")
     spare_filling()
+    round_products(False)
+
+
+def round_products(rounded: bool) -> None:
+    """Whether a GPU multiplies 32-bit floats as TensorFloat-32, of which 10 bits are fraction."""
+    if torch.cuda.is_available():  # the CPUs that have something like it are left alone
+        torch.set_float32_matmul_precision("high" if rounded else "highest")
+        torch.backends.cudnn.allow_tf32 = rounded
 
 
 def spare_filling() -> None:
@@ -39,6 +47,7 @@ def described() -> str:
         f"cudnn.benchmark={'true' if torch.backends.cudnn.benchmark else 'false'}",
     ]
     if torch.cuda.is_available():
+        told.append(f"tf32={'true' if torch.backends.cudnn.allow_tf32 else 'false'}")
         told.append(f"{_CUBLAS}={os.environ.get(_CUBLAS, 'not set')}")
     return ", ".join(told)
 

@@ -1,6 +1,6 @@
 """What a training keeps over its steps, on the device, until it is logged.
 
-B samples in this rank's part of a batch, N in a split, C columns of predictions.
+B samples in this rank's part of a batch, N in a split, K outputs of the network.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from runforge.task import Task
 AT_ONCE = 16
 """Updates that the metrics take in together: each of theirs costs as much as a small step."""
 
-Samples = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Weighted losses [B], weights [B], predictions [B, C], targets [B]."""
+Samples = tuple[Tensor, Tensor | None, Tensor, Tensor]
+"""Weighted losses [B], weights [B] or None where all are 1, outputs [B, K], targets [B]."""
 
 
 class EpochFigures(nn.Module):
@@ -37,27 +37,31 @@ class EpochFigures(nn.Module):
         self.loss_sum = SumMetric(nan_strategy="disable")
         self.weight_sum = SumMetric(nan_strategy="disable")
         self.metrics: MetricCollection = task.training_metrics()
+        self._predictions = task.predictions
         self._waiting: list[Samples] = []
         if every_rank_has_all:
             for metric in self.modules():
                 if isinstance(metric, Metric):
                     metric.distributed_available_fn = _never
 
-    def update(self, losses: Tensor, weights: Tensor, predictions: Tensor, targets: Tensor) -> None:
-        """Takes in samples: their weighted losses [B], weights [B], predictions [B, C], targets."""
-        self._waiting.append((losses, weights, predictions, targets))
+    def update(
+        self, losses: Tensor, weights: Tensor | None, outputs: Tensor, targets: Tensor
+    ) -> None:
+        """Takes in `Samples`."""
+        self._waiting.append((losses, weights, outputs, targets))
         if len(self._waiting) >= AT_ONCE:
             self._take_in()
 
     def _take_in(self) -> None:
         if not self._waiting:
             return
-        losses, weights, predictions, targets = map(torch.cat, zip(*self._waiting, strict=True))
+        losses, weights, outputs, targets = map(_joined, zip(*self._waiting, strict=True))
+        assert losses is not None and outputs is not None and targets is not None
         self._waiting.clear()
         self.loss_sum.update(losses.sum())
-        self.weight_sum.update(weights.sum())
+        self.weight_sum.update(float(len(losses)) if weights is None else weights.sum())
         if len(targets):
-            self.metrics.update(predictions, targets)
+            self.metrics.update(self._predictions(outputs), targets)
 
     def compute(self) -> dict[str, float]:
         """The figures since the last call; one that has no value is absent."""
@@ -71,7 +75,7 @@ class EpochFigures(nn.Module):
     def kept(self) -> Kept:
         """What each metric has summed up on this rank, the metrics in one order; what waits."""
         sums = [{n: s.cpu() for n, s in _state(metric).items()} for metric in self._each()]
-        waiting = [[values.cpu() for values in samples] for samples in self._waiting]
+        waiting = [[v if v is None else v.cpu() for v in samples] for samples in self._waiting]
         return {"sums": sums, "waiting": waiting}
 
     def take_up(self, kept: Kept) -> None:
@@ -82,7 +86,9 @@ class EpochFigures(nn.Module):
             metric._update_count, metric._computed = 1, None
         device = self.loss_sum.device
         for samples in kept["waiting"]:
-            self.update(*(values.to(device) for values in samples))
+            losses, weights, outputs, targets = (v if v is None else v.to(device) for v in samples)
+            assert losses is not None and outputs is not None and targets is not None
+            self.update(losses, weights, outputs, targets)
 
     def _each(self) -> Iterator[Metric]:
         # `items` gives each metric its own state, which a group of them otherwise shares.
@@ -94,7 +100,7 @@ class Kept(TypedDict):
     """What `EpochFigures` keeps in a checkpoint."""
 
     sums: list[dict[str, Tensor]]
-    waiting: list[list[Tensor]]
+    waiting: list[list[Tensor | None]]
 
 
 def merged(every: Sequence[Kept]) -> Kept:
@@ -118,45 +124,19 @@ class SplitOutputs:
     def __init__(self) -> None:
         self._parts: list[tuple[Tensor, ...]] = []
 
-    def add(self, rows: Tensor, losses: Tensor, predictions: Tensor, targets: Tensor) -> None:
+    def add(self, rows: Tensor, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Takes in a block of this rank's: rows of the data [B], losses [B], …"""
-        self._parts.append((rows, losses, predictions, targets))
+        self._parts.append((rows, losses, outputs, targets))
 
     def take(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses [N], predictions [N, C] and targets [N] of all ranks, in the order of the data."""
+        """Losses [N], outputs [N, K] and targets [N] of all ranks, in the order of the data."""
         rows, *values = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
         self._parts.clear()
-        losses, predictions, targets = (ranks.in_order(rows, each) for each in values)
-        return losses, predictions, targets
+        losses, outputs, targets = (ranks.in_order(rows, each) for each in values)
+        return losses, outputs, targets
 
 
-class StepLosses:
-    """This rank's shares of the last steps' losses, left on the device until they are read."""
-
-    MOST = 256
-
-    def __init__(self) -> None:
-        self._shares: list[Tensor] = []
-        self._steps: list[int] = []
-
-    def add(self, share: Tensor, step: int) -> None:
-        """Takes in a step's share, a scalar."""
-        self._shares.append(share)
-        self._steps.append(step)
-
-    def is_full(self) -> bool:
-        """Whether it is time to read them."""
-        return len(self._shares) >= self.MOST
-
-    def read(self) -> Iterator[tuple[int, float]]:
-        """Steps and shares since the last call; waits for the device."""
-        shares, steps = self._shares, self._steps
-        self._shares, self._steps = [], []
-        values = [share.item() for share in shares] if len(shares) < 2 else _stacked(shares)
-        yield from zip(steps, values, strict=True)
-
-
-def _stacked(scalars: Sequence[Tensor]) -> list[float]:
-    """One transfer for all of them."""
-    values: list[float] = torch.stack(list(scalars)).tolist()
-    return values
+def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    """One behind the other; all of them are None, or none."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None

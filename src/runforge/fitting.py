@@ -91,6 +91,7 @@ def build(job: Job, settings: Settings, prepared: PreparedSet) -> Parts:
         schedule=targets.build(plain(settings.schedule)),
         schema=schema,
         clip_norm=settings.trainer.gradient_clip_norm,
+        graphs=settings.machine.cuda_graphs,
     )
     if settings.trainer.compile:
         network.compile()

@@ -128,7 +128,7 @@ class JournalReader:
         before = self._last_steps
         news = {n: v for n, v in entry.metrics.items() if entry.step > before.get(n, -1)}
         before.update(dict.fromkeys(news, entry.step))
-        return replace(entry, metrics=news)
+        return entry if len(news) == len(entry.metrics) else replace(entry, metrics=news)
 
     def _entry(self, line: bytes) -> Entry:
         try:

@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.profilers import PassThroughProfiler, Profiler
 from pytorch_lightning.strategies import ParallelStrategy
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.optimizer import Optimizer
 
-from runforge import ranks, targets
+from runforge import ranks
 from runforge.blocks import shard
 from runforge.dropout import replace_dropout
-from runforge.epoch import EpochFigures, SplitOutputs, StepLosses, merged
+from runforge.epoch import EpochFigures, SplitOutputs, merged
 from runforge.errors import ConfigError, TrainingError
 from runforge.input_layer import InputLayer
+from runforge.optimizers import Rate, build_optimizer, can_be_captured
 from runforge.random_state import random_state, set_random_state
 from runforge.schedules import Schedule
 from runforge.schema import Schema
+from runforge.step_graph import GRAPHS, StepGraph
+from runforge.step_losses import StepLoss, StepLosses
+from runforge.step_taking import LightningTaker, Outcome, Parts, Taker
 from runforge.steps import Batch, Step, Steps
 from runforge.task import Task
 
@@ -52,17 +54,20 @@ class Learner(LightningModule):
         schedule: Schedule,
         schema: Schema,
         clip_norm: float | None = None,
+        graphs: bool | str = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.input_layer = InputLayer(schema)
         self.augmentation, self.network, self.task = augmentation, network, task
-        self._optimizer, self._schedule, self._clip_norm = optimizer, schedule, clip_norm
+        self._optimizer, self._schedule, self._graphs = optimizer, schedule, graphs
         self.train_figures = EpochFigures(task)
         self.validation_figures = EpochFigures(task, every_rank_has_all=True)
         self.validation_outputs = SplitOutputs()
         self.losses = StepLosses()
         self.dropout_keys = replace_dropout(network)
+        layer, keys = self.input_layer, self.dropout_keys
+        self._parts = Parts(layer, augmentation, network, task, keys, clip_norm)
 
     def training_step(self, steps: Steps, call: int) -> None:
         """Takes the steps of the optimiser, one behind the other.
@@ -70,116 +75,82 @@ class Learner(LightningModule):
         Lightning calls this once for all of them, for its call costs as much as a small step.
         """
         began_s = time.perf_counter()
-        number, optimizer = self.global_step, self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
+        number = self.global_step
         for step in steps:
-            self._take(step, number, optimizer)
             number += 1
+            self._take(step, number)
+        if self._unseen:
+            self._count(len(steps))
+        self._profiler.start("logging")
+        self.losses.send(self._log_every())
+        self._log_losses(self.losses.read_ready())
+        self._profiler.stop("logging")
         self._pace.note(len(steps), time.perf_counter() - began_s)
 
-    def _take(self, step: Step, number: int, optimizer: LightningOptimizer) -> None:
-        rate = self._optimizer["learning_rate"] * self._schedule(number, self._total_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        total_weight = self.task.sample_weights(step.targets).sum()
-        *others, last = step.batches
-        if others:
-            with self._not_synchronised():
-                shares = [self._learn_from(batch, total_weight) for batch in others]
-            share = sum(shares, self._learn_from(last, total_weight))
-        else:
-            share = self._learn_from(last, total_weight)
-        self._step(optimizer)
+    def _take(self, step: Step, number: int) -> None:
+        rate = self._optimizer["learning_rate"] * self._schedule(number - 1, self._total_steps)
+        self._rate.set(rate)
+        outcome = self._taker(step)
         self._profiler.start("logging")
-        self._note(share, number + 1, rate)
+        self.losses.add(number, rate, outcome.share)
+        for samples in outcome.samples:
+            self.train_figures.update(*samples)
         self._profiler.stop("logging")
 
-    def _step(self, optimizer: LightningOptimizer) -> None:
-        if self._is_plain:
-            # What `optimizer.step` does, without Lightning's hooks: they cost as much as all else.
-            optimizer._on_before_step()
-            self.on_before_optimizer_step(optimizer.optimizer)
-            optimizer.optimizer.step()
-            optimizer._on_after_step()
-        else:
-            optimizer.step()
-        optimizer.optimizer.zero_grad()
+    def _count(self, steps: int) -> None:
+        """Tells Lightning of steps that it did not see: `global_step` is their number."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for count in (progress.total, progress.current):
+            count.ready += steps
+            count.completed += steps
 
-    @cached_property
-    def _is_plain(self) -> bool:
-        """Whether neither gradients are scaled nor weights or gradients shared among ranks."""
-        strategy = self.trainer.strategy
-        scaled = getattr(strategy.precision_plugin, "scaler", None) is not None
-        return not scaled and not isinstance(strategy, ParallelStrategy)
+    def log_losses(self) -> None:
+        """Logs every step that is done; raises `TrainingError` where a loss is no finite number."""
+        self._log_losses(self.losses.read())
 
-    def _learn_from(self, batch: Batch, total_weight: Tensor) -> Tensor:
-        """Adds to the gradient; returns this rank's share of the step's loss, Σ wᵢ·lᵢ / Σ wᵢ.
-
-        The lower sum is over all samples that the optimiser's step is taken on, on every rank and
-        in every batch: neither uneven parts nor an uneven last batch weigh too much.
-        """
-        profiler = self._profiler
-        profiler.start("augmentation")
-        # The pixels' places and statistics need whole floats, under mixed precision too.
-        with torch.autocast(self.device.type, enabled=False):
-            inputs = self.input_layer.to_float(batch.inputs)
-            inputs = self.input_layer.normalise(self.augmentation(inputs, batch.draws))
-        self.dropout_keys.set(batch.keys)
-        profiler.stop("augmentation")
-        profiler.start("forward")
-        outputs = self.network(inputs).float()
-        weights = self.task.sample_weights(batch.targets)
-        losses = weights * self.task.losses(outputs, batch.targets)
-        loss: Tensor = losses.sum() / total_weight
-        profiler.stop("forward")
-        profiler.start("backward")
-        if self._is_plain:
-            loss.backward()  # type: ignore[no-untyped-call]
-        else:
-            self.manual_backward(loss * ranks.count())  # as the ranks' gradients are averaged
-        profiler.stop("backward")
-        profiler.start("logging")
-        with torch.no_grad():
-            predictions = self.task.predictions(outputs)
-            self.train_figures.update(losses.detach(), weights, predictions, batch.targets)
-        profiler.stop("logging")
-        return loss.detach()
-
-    @property
-    def _profiler(self) -> Profiler:
-        """Does nothing, unless `trainer.profile` asks for it."""
-        profiler: Profiler = self.trainer.profiler  # type: ignore[attr-defined]
-        return profiler
-
-    @contextmanager
-    def _not_synchronised(self) -> Iterator[None]:
-        """Inside, gradients are summed up on this rank alone."""
-        strategy = self.trainer.strategy
-        if isinstance(strategy, ParallelStrategy):
-            with strategy.block_backward_sync():
-                yield
-        else:
-            yield
-
-    def _note(self, share: Tensor, step: int, rate: float) -> None:
-        """Logs the step: straight to the loggers, as `self.log` would cost half a small step."""
-        self.losses.add(share, step)
-        logged = step % self._log_every() == 0
-        # Reading waits for the device, which costs nothing on the CPU.
-        if logged or share.device.type == "cpu" or self.losses.is_full():
-            self._check_finite()
-        if logged:
-            loss = float(ranks.add_up(share))
-            self._log({"train/step_loss": loss, "learning_rate": rate}, step)
+    def _log_losses(self, losses: Iterable[StepLoss]) -> None:
+        for step, rate, share, loss in losses:
+            if not math.isfinite(share):
+                raise TrainingError(self._diverged("loss", share, step))
+            if loss is not None:
+                self._log({"train/step_loss": loss, "learning_rate": rate}, step)
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
 
+    def on_train_start(self) -> None:
+        """Takes up the optimiser, when a checkpoint has been loaded."""
+        wrapped, strategy = self.optimizers(), self.trainer.strategy
+        assert isinstance(wrapped, LightningOptimizer)
+        self._profiler: Profiler = self.trainer.profiler  # type: ignore[attr-defined]
+        scaled = getattr(strategy.precision_plugin, "scaler", None) is not None
+        self._unseen = not scaled and not isinstance(strategy, ParallelStrategy)
+        on_device = (
+            self._unseen and self.device.type == "cuda" and can_be_captured(wrapped.optimizer)
+        )
+        self._rate = Rate(wrapped.optimizer, on_device=self.device if on_device else None)
+        self._taker: Callable[[Step], Outcome]
+        if self._unseen:
+            taker = Taker(self._parts, wrapped.optimizer, self)
+            self._taker = self._graph_of(taker) if on_device else taker
+        else:
+            self._taker = LightningTaker(self._parts, wrapped, self)
+        if self._graphs is True and not isinstance(self._taker, StepGraph):
+            what = "it is for one CUDA GPU, steps of one batch, and no module that draws at random"
+            raise ConfigError(what, where=GRAPHS, mend="set it to auto")
+
+    def _graph_of(self, take: Taker) -> Callable[[Step], Outcome]:
+        """The steps as CUDA graphs, where they are wanted and can be."""
+        plan, profiler = self.trainer.datamodule.plan, self._profiler  # type: ignore[attr-defined]
+        fits = plan.accumulate == 1 and not self.dropout_keys.left
+        if self._graphs and fits and isinstance(profiler, PassThroughProfiler):
+            return StepGraph(take, size=plan.batch_size, needed=self._graphs is True)
+        return take
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clips by the norm of the whole gradient, over all ranks, however it is shared out."""
-        if self._clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip_norm)
+        """Lightning calls this where it takes the step itself."""
+        self._parts.clip()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keeps what the network says of a batch of the validation split."""
@@ -187,19 +158,18 @@ class Learner(LightningModule):
             inputs = self.input_layer(batch.inputs)
         outputs = self.network(inputs).float()
         losses = self.task.losses(outputs, batch.targets)
-        predictions = self.task.predictions(outputs)
-        self.validation_outputs.add(batch.rows, losses, predictions, batch.targets)
+        self.validation_outputs.add(batch.rows, losses, outputs, batch.targets)
 
     def on_validation_epoch_start(self) -> None:
         """Before any weights of this epoch can be kept."""
-        self._check_finite()
+        self.log_losses()
         # Without synchronised batch norm, each rank has running statistics of its own.
         for buffer in self.network.buffers():
             ranks.take_from_first(buffer)
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's figures of the training split."""
-        self._check_finite()
+        self.log_losses()
         self._log_epoch("train", self.train_figures)
 
     def on_validation_epoch_end(self) -> None:
@@ -207,9 +177,10 @@ class Learner(LightningModule):
 
         So they are the same however many ranks there are: nothing is padded, no mean is averaged.
         """
-        losses, predictions, targets = self.validation_outputs.take()
+        losses, outputs, targets = self.validation_outputs.take()
         weights = self.task.sample_weights(targets)
-        self.validation_figures.update(weights * losses, weights, predictions, targets)
+        losses = losses if weights is None else weights * losses
+        self.validation_figures.update(losses, weights, outputs, targets)
         loss = self._log_epoch("validation", self.validation_figures)
         if not math.isfinite(loss):
             raise TrainingError(self._diverged("validation loss", loss, self.global_step))
@@ -247,7 +218,7 @@ class Learner(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """The optimiser; its learning rate is set at each step."""
         if (
-            self._clip_norm
+            self._parts.clip_norm
             and self.trainer.precision == "16-mixed"
             and self._optimizer.get("fused")
         ):
@@ -269,22 +240,7 @@ class Learner(LightningModule):
         self._log(named, self.global_step)
         return values["loss"]
 
-    def _check_finite(self) -> None:
-        for step, loss in self.losses.read():
-            if not math.isfinite(loss):
-                raise TrainingError(self._diverged("loss", loss, step))
-
     def _diverged(self, name: str, loss: float, step: int) -> str:
         rate = self._optimizer["learning_rate"]
         where = f"epoch {self.current_epoch}, step {step}"
         return f"the {name} became {loss} at {where}; lower optimizer.learning_rate={rate}"
-
-
-def build_optimizer(node: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser of a node, whose `learning_rate` is torch's `lr`; raises `ConfigError`."""
-    keywords = {"lr" if key == "learning_rate" else key: value for key, value in node.items()}
-    try:
-        optimizer: Optimizer = targets.build(keywords, params=parameters)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{error}", where="optimizer", mend="mend its keys") from error
-    return optimizer

@@ -126,7 +126,7 @@ class Modality(Protocol):
         ...
 
     def normalise(self, inputs: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
-        """What `to_float` gave, as inputs of the network [B, *input_shape]."""
+        """What `to_float` gave → inputs of the network [B, *input_shape], perhaps in its place."""
         ...
 
     def columns(self, layout: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -77,6 +77,7 @@ class TrainerSettings(Part):
     steps_per_epoch: Count | None
     validation_steps: Count | None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    tf32: bool
     gradient_clip_norm: Annotated[float, Gt(0)] | None
     accumulate: Count
     sync_batch_norm: bool
@@ -131,6 +132,7 @@ class MachineSettings(Part):
     stop_s: Annotated[float, Gt(0)]
     workers: Annotated[int, Ge(0)]
     data_on_device: bool | Literal["auto"]
+    cuda_graphs: bool | Literal["auto"]
     threads: Count | None
 
 

@@ -27,8 +27,8 @@ class Task(Protocol):
         """Outputs [B, K], targets [B] → a loss for each sample [B], unweighted."""
         ...
 
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """Targets [B] → [B]; ones where samples weigh the same."""
+    def sample_weights(self, targets: Tensor) -> Tensor | None:
+        """Targets [B] → [B]; None where samples weigh the same."""
         ...
 
     def predictions(self, outputs: Tensor) -> Tensor:

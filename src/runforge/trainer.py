@@ -87,6 +87,7 @@ def _as_configured(settings: Settings) -> dict[str, Any]:
 
 def _settle(trainer: pl.Trainer) -> None:
     determinism.spare_filling()
+    determinism.round_products(chosen.tf32)
     # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     # Its handlers talk to the other ranks, who may be dead, and end the training with exit code 0:

@@ -33,7 +33,7 @@ class Binary(nn.Module):
     one logit, or where there are more than two classes.
     """
 
-    class_weights: Tensor
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class Binary(nn.Module):
         losses: Tensor = self.loss(outputs[:, 0], targets.to(outputs.dtype))
         return losses
 
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """Indices [B] → [B]."""
-        return self.class_weights.take(targets)
+    def sample_weights(self, targets: Tensor) -> Tensor | None:
+        """Indices [B] → [B]; None without class weights."""
+        return None if self.class_weights is None else self.class_weights.take(targets)
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Logits [B, 1] → probabilities [B, 2] of both classes."""

@@ -27,7 +27,7 @@ class Multiclass(nn.Module):
     Raises `ConfigError` where the target is a value or the loss is none for classes.
     """
 
-    class_weights: Tensor
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class Multiclass(nn.Module):
         losses: Tensor = self.loss(outputs, targets)
         return losses
 
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """Indices [B] → [B]."""
-        return self.class_weights.take(targets)
+    def sample_weights(self, targets: Tensor) -> Tensor | None:
+        """Indices [B] → [B]; None without class weights."""
+        return None if self.class_weights is None else self.class_weights.take(targets)
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Logits [B, C] → probabilities [B, C]."""

@@ -54,9 +54,8 @@ class Regression(nn.Module):
         losses: Tensor = self.loss(outputs[:, 0], (targets - self.mean) / self.std)
         return losses
 
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """Targets [B] → ones [B]."""
-        return torch.ones_like(targets)
+    def sample_weights(self, targets: Tensor) -> None:
+        """None: samples weigh the same."""
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Outputs [B, 1] in standard units → values [B, 1] in the target's unit."""

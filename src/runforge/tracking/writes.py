@@ -32,6 +32,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from PIL import Image
 
 from runforge.journal import MetricPoint, check_metric_name
+from runforge.tracking.metric_rows import log_points
 from runforge.tracking.origin import model_tags
 
 T = TypeVar("T")
@@ -91,7 +92,8 @@ def _tags(client: MlflowClient, run_id: str, *, values: Mapping[str, str]) -> No
 
 def _metrics(client: MlflowClient, run_id: str, *, points: Sequence[Sequence[Any]]) -> None:
     """`points`: name, value, step, milliseconds since 1970."""
-    _log(client, run_id, [Metric(name, value, time, step) for name, value, step, time in points])
+    log_points(client, run_id, points)
+    _tell_odd(client, run_id, ((name, value, step) for name, value, step, _ in points))
 
 
 def _figures(
@@ -106,7 +108,9 @@ def _figures(
         known = {metric.key: metric.value for metric in model.metrics or ()}
         belongs_to = {"model_id": model.model_id, "run_id": run_id, **_first_data(run)}
     news = {name: value for name, value in values.items() if known.get(name) != value}
-    _log(client, run_id, [Metric(name, v, time_ms, 0, **belongs_to) for name, v in news.items()])
+    metrics = [Metric(name, v, time_ms, 0, **belongs_to) for name, v in news.items()]
+    client.log_batch(run_id, metrics=metrics)
+    _tell_odd(client, run_id, ((name, value, 0) for name, value in news.items()))
 
 
 def _first_data(run: Run) -> dict[str, str]:
@@ -116,13 +120,13 @@ def _first_data(run: Run) -> dict[str, str]:
     return {"dataset_name": data.name, "dataset_digest": data.digest}
 
 
-def _log(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
+def _tell_odd(client: MlflowClient, run_id: str, values: Iterable[tuple[str, float, int]]) -> None:
     """Charts draw an infinity as a huge number: a tag says where one came first."""
-    client.log_batch(run_id, metrics=metrics)
-    odd = next((metric for metric in metrics if not math.isfinite(metric.value)), None)
-    name = "runforge.not_finite"
-    if odd is not None and name not in client.get_run(run_id).data.tags:
-        client.set_tag(run_id, name, f"{odd.key} was {odd.value} at step {odd.step}")
+    odd = next((found for found in values if not math.isfinite(found[1])), None)
+    tag = "runforge.not_finite"
+    if odd is not None and tag not in client.get_run(run_id).data.tags:
+        name, value, step = odd
+        client.set_tag(run_id, tag, f"{name} was {value} at step {step}")
 
 
 def _folder(client: MlflowClient, run_id: str, *, path: Path, name: str) -> None:
