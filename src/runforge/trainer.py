@@ -48,7 +48,7 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
         enable_progress_bar=bar,
         enable_checkpointing=True,
     )
-    _settle(trainer)
+    _settle(trainer, tf32=settings.trainer.tf32)
     return trainer
 
 
@@ -64,7 +64,7 @@ def trial_trainer(settings: Settings, watch: Callback) -> pl.Trainer:
         enable_progress_bar=False,
         enable_checkpointing=False,
     )
-    _settle(trainer)
+    _settle(trainer, tf32=settings.trainer.tf32)
     return trainer
 
 
@@ -85,9 +85,9 @@ def _as_configured(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _settle(trainer: pl.Trainer) -> None:
+def _settle(trainer: pl.Trainer, *, tf32: bool) -> None:
     determinism.spare_filling()
-    determinism.round_products(chosen.tf32)
+    determinism.round_products(tf32)
     # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     # Its handlers talk to the other ranks, who may be dead, and end the training with exit code 0:
