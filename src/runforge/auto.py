@@ -88,7 +88,7 @@ class Chooser:
         machine = composed.settings.machine.model_copy(update={"restarts": 0})
         settings = composed.settings.model_copy(update={"machine": machine})
         with launched(settings, "choose", start=self._start) as started:
-            folder = started.folder / "trials"
+            folder = started.folder / "probes"
             result = started.do(_job(composed, prepared, folder))
         if result.exit_code - 128 in ENDING:
             raise Interrupted(result.exit_code - 128)

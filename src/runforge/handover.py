@@ -24,6 +24,7 @@ POLL_S = 0.02
 
 STEP_MODULES: dict[Step, str] = {
     "choose": "runforge.choosing",
+    "size": "runforge.sizing",
     "train": "runforge.fitting",
     "evaluate": "runforge.evaluating",
 }

@@ -28,7 +28,7 @@ from runforge.progress import EpochLines, StepsBar
 from runforge.settings import MachineSettings, Settings
 
 MOST_EPOCHS = 10**6
-"""More than any trial takes."""
+"""More than any probe takes."""
 
 
 def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
@@ -52,7 +52,7 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
     return trainer
 
 
-def trial_trainer(settings: Settings, watch: Callback) -> pl.Trainer:
+def probe_trainer(settings: Settings, watch: Callback) -> pl.Trainer:
     """A trainer that does the same steps, keeps nothing, and goes on until `watch` stops it."""
     trainer = pl.Trainer(
         **_as_configured(settings),
