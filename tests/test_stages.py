@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from runforge.handover import STEP_MODULES
+from runforge.job import Step
 from runforge.targets import ROLES
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -30,6 +31,9 @@ FOLDERS = {"runforge.tracking", "runforge.metrics", "runforge.report"}
 PROCESSES = ("runforge.worker", "runforge.node")
 STARTED = {"train": PROCESSES, "evaluate": PROCESSES}
 """What a stage starts as processes of their own: `launch` names them, and nothing imports them."""
+
+STEPS: dict[str, tuple[Step, ...]] = {"train": ("choose", "train"), "evaluate": ("evaluate",)}
+"""What they do there."""
 
 
 def path_of(module: str) -> Path | None:
@@ -66,7 +70,7 @@ def expected(stage: str) -> set[str]:
     """The code dependencies of a stage: files, and whole folders of leaves."""
     starts = {f"runforge.stages.{stage}"}
     if stage in STARTED:
-        starts |= {*STARTED[stage], STEP_MODULES[stage]}
+        starts |= {*STARTED[stage], *(STEP_MODULES[step] for step in STEPS[stage])}
     leaves = {f"runforge.{name}" for name in LEAVES.get(stage, ())}
     for leaf in leaves:
         starts |= {f"{leaf}.{p.stem}" for p in SOURCE.joinpath(*leaf.split(".")).glob("[!_]*.py")}

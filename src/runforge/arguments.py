@@ -41,6 +41,12 @@ wait at the same time are predicted together. There is no password: see docs/sec
 is reached from other machines.
 """
 
+BATCH_SIZE_HELP = """\
+Trains for a few steps with growing data.batch_size and prints the override for the largest that
+leaves a tenth of the memory. Records nothing. The batch size changes what a training learns, so
+that it is never changed for you: give the override, and a learning rate that goes with it.
+"""
+
 REF_HELP = "a run (id, beginning of one, name, latest, best), models:/NAME@ALIAS or a folder"
 
 
@@ -53,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_profile(commands)
+    _add_batch_size(commands)
     _add_sample(commands)
     _add_reproduce(commands)
     _add_promote(commands)
@@ -78,7 +85,7 @@ def _command(
         description=description or None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.set_defaults(module=f"commands.{name}")
+    made.set_defaults(module=f"commands.{name.replace('-', '_')}")
     return made
 
 
@@ -120,6 +127,29 @@ def _add_profile(commands: Commands) -> None:
     )
     _overrides(profile)
     _json(profile)
+
+
+def _add_batch_size(commands: Commands) -> None:
+    size = _command(
+        commands,
+        "batch-size",
+        "the largest batch that there is memory for, and how fast smaller ones are",
+        BATCH_SIZE_HELP,
+    )
+    _overrides(size)
+    size.add_argument(
+        "--memory", type=_memory, metavar="SIZE", help="512MB, 1.5GB; default: what there is"
+    )
+    _json(size)
+
+
+def _memory(text: str) -> int:
+    from runforge.batch_sizes import memory_bytes
+
+    try:
+        return memory_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _add_sample(commands: Commands) -> None:

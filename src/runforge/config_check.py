@@ -68,6 +68,10 @@ def _check_machine(settings: Settings, origin: Origin) -> None:
         where = f"{origin.of('machine.rendezvous')}: machine.rendezvous"
         mend = "set it to HOST:PORT of the node with NODE_RANK=0"
         raise ConfigError(f"{machine.nodes} nodes have nowhere to meet", where=where, mend=mend)
+    if machine.nodes > 1 and settings.trainer.auto:
+        where = f"{origin.of('trainer.auto')}: trainer.auto"
+        mend = "let machine.nodes=1 choose, and give what it says"
+        raise ConfigError("choices are measured on one machine alone", where=where, mend=mend)
     devices = 1 if machine.devices == "auto" else machine.devices
     where = f"{origin.of('data.batch_size')}: data.batch_size"
     check_share(batch_size, devices * machine.nodes, where)

@@ -45,7 +45,8 @@ def run(job: Job) -> dict[str, str]:
     settings = Settings.model_validate(job.configuration)
     prepared = PreparedSet.open(Path(job.prepared))
     with quiet_lightning():
-        parts = _build(job, settings, prepared)
+        parts = build(job, settings, prepared)
+        _tell_random(parts.learner.dropout_keys.left)
         with _mistakes_of_the_user():
             trainer = build_trainer(job, settings)
         with _mistakes_of_the_user():
@@ -61,13 +62,16 @@ def run(job: Job) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class Parts:
+    """What Lightning's trainer gets, and the tags of how it begins."""
+
     learner: Learner
     data: PackedData
     tags: dict[str, str]
 
 
-def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
+def build(job: Job, settings: Settings, prepared: PreparedSet) -> Parts:
+    """The parts of a training that is configured so; raises `ConfigError` where they don't fit."""
     schema = prepared.schema
     pl.seed_everything(settings.seed, verbose=False)
     task = targets.build(plain(settings.task), schema=schema)
@@ -91,8 +95,7 @@ def _build(job: Job, settings: Settings, prepared: PreparedSet) -> _Parts:
     )
     if settings.trainer.compile:
         network.compile()
-    _tell_random(learner.dropout_keys.left)
-    return _Parts(learner, data, tags)
+    return Parts(learner, data, tags)
 
 
 def _tell_random(left: tuple[str, ...]) -> None:
@@ -155,7 +158,7 @@ def _checkpoint(job: Job) -> Path | None:
     return ranks.tell_all(found)
 
 
-def _fit(trainer: pl.Trainer, parts: _Parts, checkpoint: Path | None) -> None:
+def _fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
     with HERE.steps():
         trainer.fit(parts.learner, parts.data, ckpt_path=checkpoint, weights_only=True)
 

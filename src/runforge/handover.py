@@ -22,7 +22,12 @@ ATTEMPT = "RUNFORGE_ATTEMPT"
 
 POLL_S = 0.02
 
-STEP_MODULES = {"train": "runforge.fitting", "evaluate": "runforge.evaluating"}
+STEP_MODULES: dict[Step, str] = {
+    "choose": "runforge.choosing",
+    "size": "runforge.sizing",
+    "train": "runforge.fitting",
+    "evaluate": "runforge.evaluating",
+}
 """The module of each step: evaluating needs nothing of training."""
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from runforge import profile_file
 from runforge.atomic import write_whole
 
-Step = Literal["train", "evaluate"]
+Step = Literal["choose", "size", "train", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Job:
     """The bundle whose weights training starts from."""
     quiet: bool = False
     """No progress bar, as for the trials of a sweep that share a terminal."""
+    memory_bytes: int | None = None
+    """What the step `size` may take; None: what there is."""
 
     @property
     def journal(self) -> Path:

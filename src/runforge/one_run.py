@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runforge import lineage, places, preparation
 from runforge.bundle_file import Bundle
+from runforge.choices import Choices
 from runforge.config import Composed
 from runforge.driver import assist, true_status, work
 from runforge.errors import RunforgeError, StoreError
@@ -21,6 +22,7 @@ from runforge.lineage_file import describe
 from runforge.patch import uncommitted
 from runforge.recording import (
     record_bundle,
+    record_choices,
     record_data,
     record_evaluated_as,
     record_evaluation,
@@ -53,6 +55,8 @@ class Plan:
     parent: str | None = None
     """Run id of the sweep that this run is a trial of."""
     quiet: bool = False
+    choices: Choices | None = None
+    """What `trainer.auto` has put into the configuration."""
 
 
 def execute(plan: Plan, launched: Launched) -> str | None:
@@ -92,6 +96,7 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
     ):
         record_start(run, plan.composed.values, origin)
         record_data(run, settings, prepared)
+        record_choices(run, plan.choices)
         described = describe(
             origin, changes, values=plan.composed.values, prepared=prepared, steps=plan.steps
         )

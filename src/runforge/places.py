@@ -42,6 +42,11 @@ def sets(project: Path) -> Path:
     return project / "out" / "sets"
 
 
+def choices(project: Path) -> Path:
+    """What `trainer.auto` has chosen, a file for each configuration and machine."""
+    return project / "out" / "auto"
+
+
 def kept_rows(project: Path) -> Path:
     """Decoded rows of the last prepared set, for the next one."""
     return project / "out" / ".kept-rows"

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from runforge import lineage_file, profile_file
+from runforge.choices import Choices
 from runforge.config import flatten
 from runforge.lineage import Lineage
 from runforge.lineage_file import CONFIGURATION, EVALUATED_AS, FOLDER, REQUIREMENTS, LineageFile
@@ -70,6 +72,15 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
     run.log_file(prepared / "quarantine.csv", "data")
     if (prepared / MANIFEST).stat().st_size <= MANIFEST_LIMIT_BYTES:
         run.log_file(prepared / MANIFEST, "data")
+
+
+def record_choices(run: Run, choices: Choices | None) -> None:
+    """What `trainer.auto` has chosen, and what it has measured."""
+    if choices is None:
+        return
+    run.set_tags({"runforge.auto": choices.words})
+    if choices.tried:
+        run.log_table("auto.json", [asdict(tried) for tried in choices.tried])
 
 
 def record_evaluated_as(run: Run, values: Mapping[str, Any]) -> None:

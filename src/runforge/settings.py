@@ -84,6 +84,8 @@ class TrainerSettings(Part):
     compile: bool
     deterministic: bool
     profile: bool
+    auto: bool
+    """Never true in a run's configuration: it has what was chosen."""
     log_every_steps: Count
     monitor: Text
     monitor_mode: Literal["min", "max"]

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from runforge import config, lineage, signals
+from runforge.auto import Chooser, Chosen
 from runforge.config import Composed
 from runforge.driver import true_status
 from runforge.errors import ConfigError, RunforgeError
@@ -67,15 +68,41 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         parent_id = parent.run_id
         done = {t.name for t in children(store, parent_id) if t.status == "FINISHED"}
 
+        chooser = Chooser(project, start=fork)
+        # All before the first trial: what is measured beside another training is not its time.
+        chosen = {
+            given: _chosen(chooser, one)
+            for given, one in composed.items()
+            if names[given] not in done
+        }
+
         def trial(given: tuple[str, ...]) -> None:
-            plan = Plan(project, composed[given], names[given], parent=parent_id, quiet=True)
-            if plan.name not in done:
-                _attempt(plan)
+            if given in chosen:
+                _attempt(_plan(project, chosen[given], names[given], parent_id))
 
         config.multirun(project, overrides, trial)
         recorded = _record(store, parent)
         print(parent.run_id)
         _tell(recorded)
+
+
+def _plan(project: Path, chosen: Chosen, name: str, parent_id: str) -> Plan:
+    return Plan(
+        project,
+        chosen.composed,
+        name,
+        parent=parent_id,
+        quiet=True,
+        choices=chosen.choices,
+    )
+
+
+def _chosen(chooser: Chooser, composed: Composed) -> Chosen:
+    """What stands in the way of preparing a trial's data is told and recorded by the trial."""
+    try:
+        return chooser.chosen(composed)
+    except RunforgeError:
+        return Chosen(composed)
 
 
 def _take_part(

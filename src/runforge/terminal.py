@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,9 +17,17 @@ PIPED_WIDTH = 200
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    to: TextIO | None = None,
 ) -> None:
-    """Prints rows of texts to standard output; columns named in `right` are set to the right."""
+    """Prints rows of texts; columns named in `right` are set to the right.
+
+    `to` None: standard output.
+    """
+    to = to or sys.stdout
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(
@@ -26,9 +35,9 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    terminal = sys.stdout.isatty()
+    terminal = to.isatty()
     width = shutil.get_terminal_size().columns if terminal else PIPED_WIDTH
-    Console(width=width, highlight=False).print(table)
+    Console(file=to, width=width, highlight=False).print(table)
 
 
 def printable(text: str) -> str:

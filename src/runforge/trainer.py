@@ -27,41 +27,72 @@ from runforge.journal_logger import JournalLogger
 from runforge.progress import EpochLines, StepsBar
 from runforge.settings import MachineSettings, Settings
 
+MOST_EPOCHS = 10**6
+"""More than any probe takes."""
+
 
 def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
     """The trainer of a job; the process group is there already, where there is to be one."""
-    chosen, machine = settings.trainer, settings.machine
     bar = sys.stderr.isatty() and not job.quiet and ranks.is_first()
     files = CheckpointFiles(job.checkpoints, job.journal)
     progress = _progress(bar, job.quiet or not ranks.is_first())
+    whole = [] if settings.machine.strategy == "fsdp" else [WholeFile(files)]
     trainer = pl.Trainer(
-        accelerator=device_type(machine),
-        devices=ranks.here().on_node,
-        num_nodes=machine.nodes,
-        strategy=_strategy(machine),
-        plugins=_plugins(settings, files),
-        max_epochs=chosen.max_epochs,
-        deterministic=chosen.deterministic,
-        benchmark=not chosen.deterministic,
-        log_every_n_steps=chosen.log_every_steps,
+        **_as_configured(settings),
+        plugins=[*_plugins(settings), *whole],
+        max_epochs=settings.trainer.max_epochs,
         logger=JournalLogger(job.journal, name=job.run_name, run_id=job.run_id),
         callbacks=[*_callbacks(settings, files), *progress],
         profiler=_profiler(job, settings),
         default_root_dir=job.run_folder,
         enable_progress_bar=bar,
-        enable_model_summary=False,
         enable_checkpointing=True,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
     )
+    _settle(trainer, tf32=settings.trainer.tf32)
+    return trainer
+
+
+def probe_trainer(settings: Settings, watch: Callback) -> pl.Trainer:
+    """A trainer that does the same steps, keeps nothing, and goes on until `watch` stops it."""
+    trainer = pl.Trainer(
+        **_as_configured(settings),
+        plugins=_plugins(settings),
+        max_epochs=MOST_EPOCHS,
+        limit_val_batches=0,
+        logger=False,
+        callbacks=[watch],
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+    )
+    _settle(trainer, tf32=settings.trainer.tf32)
+    return trainer
+
+
+def _as_configured(settings: Settings) -> dict[str, Any]:
+    """What a step depends on, and what Lightning is not to do of its own."""
+    chosen, machine = settings.trainer, settings.machine
+    return {
+        "accelerator": device_type(machine),
+        "devices": ranks.here().on_node,
+        "num_nodes": machine.nodes,
+        "strategy": _strategy(machine),
+        "deterministic": chosen.deterministic,
+        "benchmark": not chosen.deterministic,
+        "log_every_n_steps": chosen.log_every_steps,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+    }
+
+
+def _settle(trainer: pl.Trainer, *, tf32: bool) -> None:
     determinism.spare_filling()
-    determinism.round_products(chosen.tf32)
+    determinism.round_products(tf32)
     # Lightning asks rank 0 before every step whether it got a signal: a wait for the device.
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     # Its handlers talk to the other ranks, who may be dead, and end the training with exit code 0:
     # what a signal does is `watch`'s business.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    return trainer
 
 
 def _strategy(machine: MachineSettings) -> Strategy | str:
@@ -77,7 +108,7 @@ def _strategy(machine: MachineSettings) -> Strategy | str:
     return DDPStrategy(forward_sync_buffers=False, find_unused_parameters=count > 2)
 
 
-def _plugins(settings: Settings, files: CheckpointFiles) -> list[Any]:
+def _plugins(settings: Settings) -> list[Any]:
     """Said outright: Lightning guesses wrongly under SLURM, and knows no fp16 on the CPU."""
     found: list[Any] = [TorchElasticEnvironment() if ranks.in_group() else LightningEnvironment()]
     precision = settings.trainer.precision
@@ -85,7 +116,7 @@ def _plugins(settings: Settings, files: CheckpointFiles) -> list[Any]:
         device = device_type(settings.machine)
         scaler = torch.amp.GradScaler(device) if precision == "16-mixed" else None
         found.append(MixedPrecision(precision, device, scaler))
-    return found if settings.machine.strategy == "fsdp" else [*found, WholeFile(files)]
+    return found
 
 
 def _profiler(job: Job, settings: Settings) -> Profiler | None:

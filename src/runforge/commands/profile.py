@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from runforge import config, places, profile_file
+from runforge.auto import Chooser
 from runforge.errors import ConfigError
 from runforge.launch import launched
 from runforge.overrides import name, quoted
@@ -30,12 +31,14 @@ def run(options: argparse.Namespace) -> None:
     given = quoted(options.overrides)
     chosen = {name(override) for override in given}
     short = [override for override in SHORT if name(override) not in chosen]
-    composed = config.compose(project, [*short, *given])
-    with launched(composed.settings, "train") as started:
+    ready = Chooser(project).chosen(config.compose(project, [*short, *given]))
+    settings = ready.composed.settings
+    with launched(settings, "train") as started:
         from runforge.one_run import Plan, execute
 
-        title = f"profile-{composed.settings.title}"
-        run_id = execute(Plan(project, composed, title, ("train",), quiet=True), started)
+        title = f"profile-{settings.title}"
+        plan = Plan(project, ready.composed, title, ("train",), quiet=True, choices=ready.choices)
+        run_id = execute(plan, started)
     if run_id is not None:
         _show(places.run_folder(project, run_id) / profile_file.FOLDER, as_json=options.json)
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from runforge import config, places
+from runforge.auto import Chooser
 from runforge.job import Step
 from runforge.launch import launched
 from runforge.overrides import quoted
@@ -24,13 +25,14 @@ def run(options: argparse.Namespace) -> None:
 
             sweep.run(project, overrides)
         return
-    composed = config.compose(project, overrides)
-    with launched(composed.settings, *STEPS) as started:
+    chosen = Chooser(project).chosen(config.compose(project, overrides))
+    settings = chosen.composed.settings
+    with launched(settings, *STEPS) as started:
         # Imported only now: a mistaken override is told seconds earlier without MLflow, and the
         # workers import torch meanwhile.
         from runforge.one_run import Plan, execute
 
-        plan = Plan(project, composed, composed.settings.title, STEPS)
+        plan = Plan(project, chosen.composed, settings.title, STEPS, choices=chosen.choices)
         run_id = execute(plan, started)
     if run_id is None:
         return

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from runforge import bundle_file, config, places
+from runforge.auto import kept
 from runforge.handover import on_this_node
 from runforge.launch import launched
 from runforge.prepared import check_whole
@@ -14,7 +15,8 @@ from runforge.prepared import check_whole
 def run(_: argparse.Namespace) -> None:
     """Evaluates `out/model/` on `out/prepared/` as `params.yaml` says, on this node alone."""
     project = config.find_project()
-    composed = config.read_params(project)
+    # On as many threads as the training was, so that making it again gives the same.
+    composed = kept(project, config.read_params(project), places.prepared(project)).composed
     trained = bundle_file.read(places.model(project))
     with launched(on_this_node(composed.settings), "evaluate") as started:
         check_whole(places.prepared(project))
