@@ -110,7 +110,8 @@ def works(project: Path) -> dict[str, Callable[[], object]]:
 
 def made(folder: Path, data: Path, count: int) -> Path:
     """A project with so many of the photographs, each class in turn; repeated where too few."""
-    files = sorted(data.rglob("*.jpg"), key=lambda path: (path.stem, path.parent))
+    # cat.1, dog.1, cat.10, dog.10, …
+    files = sorted(data.rglob("*.jpg"), key=lambda path: (path.stem.split(".")[-1], path.parent))
     if not files:
         photographs(folder / "data", count)
     for number in range(count if files else 0):

@@ -72,6 +72,11 @@ def test_data_that_are_held_on_the_device_give_the_same_weights(folder: Path, wo
     assert histories[0] == histories[1]
 
 
+def test_a_graph_that_is_asked_for_where_there_can_be_none(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"machine\.cuda_graphs: it is for one CUDA GPU"):
+        fitting.run(job_of(folder, "machine.accelerator=cpu", "machine.cuda_graphs=true"))
+
+
 def test_accumulating_makes_fewer_steps(folder: Path) -> None:
     one = fitting.run(job_of(folder, "network=mlp"))
     two = fitting.run(job_of(folder, "network=mlp", "trainer.accumulate=2"))
