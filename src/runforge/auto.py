@@ -89,7 +89,8 @@ class Chooser:
         settings = composed.settings.model_copy(update={"machine": machine})
         with launched(settings, "choose", start=self._start) as started:
             folder = started.folder / "probes"
-            result = started.do(_job(composed, prepared, folder))
+            job = Job.probe("choose", composed.values, folder=folder, prepared=prepared)
+            result = started.do(job)
         if result.exit_code - 128 in ENDING:
             raise Interrupted(result.exit_code - 128)
         if result.exit_code:
@@ -140,20 +141,6 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
         return not any(key == one or key.startswith(f"{one}.") for one in NEITHER)
 
     return {key: value for key, value in flatten(values).items() if decides(key)}
-
-
-def _job(composed: Composed, prepared: Path, folder: Path) -> Job:
-    return Job(
-        steps=("choose",),
-        configuration=composed.values,
-        run_id="",
-        run_name="choices",
-        run_folder=str(folder),
-        prepared=str(prepared),
-        model="",
-        evaluation="",
-        quiet=True,
-    )
 
 
 def _tell(result: Result) -> Choices:

@@ -35,6 +35,30 @@ class Job:
     memory_bytes: int | None = None
     """What the step `size` may take; None: what there is."""
 
+    @classmethod
+    def probe(
+        cls,
+        step: Step,
+        configuration: dict[str, Any],
+        *,
+        folder: Path,
+        prepared: Path,
+        memory_bytes: int | None = None,
+    ) -> Job:
+        """A step that belongs to no run and leaves nothing but what it hands over."""
+        return cls(
+            steps=(step,),
+            configuration=configuration,
+            run_id="",
+            run_name=step,
+            run_folder=str(folder),
+            prepared=str(prepared),
+            model="",
+            evaluation="",
+            quiet=True,
+            memory_bytes=memory_bytes,
+        )
+
     @property
     def journal(self) -> Path:
         """Metrics on their way to the store."""

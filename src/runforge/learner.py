@@ -16,7 +16,6 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.profilers import PassThroughProfiler, Profiler
-from pytorch_lightning.strategies import ParallelStrategy
 from torch import nn
 from torch.optim.optimizer import Optimizer
 
@@ -32,7 +31,7 @@ from runforge.schedules import Schedule
 from runforge.schema import Schema
 from runforge.step_graph import GRAPHS, StepGraph
 from runforge.step_losses import StepLoss, StepLosses
-from runforge.step_taking import LightningTaker, Outcome, Parts, Taker
+from runforge.step_taking import LightningTaker, Outcome, Parts, Taker, is_plain
 from runforge.steps import Batch, Step, Steps
 from runforge.task import Task
 
@@ -79,7 +78,7 @@ class Learner(LightningModule):
         for step in steps:
             number += 1
             self._take(step, number)
-        if self._unseen:
+        if not isinstance(self._taker, LightningTaker):
             self._count(len(steps))
         self._profiler.start("logging")
         self.losses.send(self._log_every())
@@ -121,17 +120,13 @@ class Learner(LightningModule):
 
     def on_train_start(self) -> None:
         """Takes up the optimiser, when a checkpoint has been loaded."""
-        wrapped, strategy = self.optimizers(), self.trainer.strategy
+        wrapped, plain = self.optimizers(), is_plain(self.trainer)
         assert isinstance(wrapped, LightningOptimizer)
         self._profiler: Profiler = self.trainer.profiler  # type: ignore[attr-defined]
-        scaled = getattr(strategy.precision_plugin, "scaler", None) is not None
-        self._unseen = not scaled and not isinstance(strategy, ParallelStrategy)
-        on_device = (
-            self._unseen and self.device.type == "cuda" and can_be_captured(wrapped.optimizer)
-        )
+        on_device = plain and self.device.type == "cuda" and can_be_captured(wrapped.optimizer)
         self._rate = Rate(wrapped.optimizer, on_device=self.device if on_device else None)
         self._taker: Callable[[Step], Outcome]
-        if self._unseen:
+        if plain:
             taker = Taker(self._parts, wrapped.optimizer, self)
             self._taker = self._graph_of(taker) if on_device else taker
         else:

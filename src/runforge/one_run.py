@@ -19,7 +19,7 @@ from runforge.job import Job, Step
 from runforge.launch import Launched
 from runforge.lineage import Lineage
 from runforge.lineage_file import describe
-from runforge.patch import uncommitted
+from runforge.patch import Patch, uncommitted
 from runforge.recording import (
     record_bundle,
     record_choices,
@@ -94,13 +94,7 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
         true_status(run),
         unchanged(prepared),
     ):
-        record_start(run, plan.composed.values, origin)
-        record_data(run, settings, prepared)
-        record_choices(run, plan.choices)
-        described = describe(
-            origin, changes, values=plan.composed.values, prepared=prepared, steps=plan.steps
-        )
-        record_lineage(run, places.run_folder(plan.project, run.run_id), described, changes)
+        _record_begin(run, plan, prepared, origin, changes)
         job = replace(
             _job(plan, run.run_id, prepared),
             lineage=origin.to_dict(),
@@ -113,6 +107,18 @@ def _execute_recorded(plan: Plan, launched: Launched) -> str:
         if "evaluate" in plan.steps:
             record_evaluation(run, Path(job.evaluation), settings.evaluation.split)
     return run.run_id
+
+
+def _record_begin(
+    run: Run, plan: Plan, prepared: Path, origin: Lineage, changes: Patch | None
+) -> None:
+    """All that is known before the first step."""
+    values = plan.composed.values
+    record_start(run, values, origin)
+    record_data(run, plan.composed.settings, prepared)
+    record_choices(run, plan.choices)
+    described = describe(origin, changes, values=values, prepared=prepared, steps=plan.steps)
+    record_lineage(run, places.run_folder(plan.project, run.run_id), described, changes)
 
 
 def _identity(plan: Plan, prepared: Path, initial: str | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import NamedTuple
 
 import torch
 
@@ -17,6 +18,14 @@ from runforge.step_taking import Outcome, Taker
 from runforge.steps import Batch, Step
 
 GRAPHS = "machine.cuda_graphs"
+
+
+class _Captured(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    places: Batch
+    """Where it reads its samples."""
+    outcome: Outcome
+    """Where it leaves what comes of them."""
 
 
 class StepGraph:
@@ -33,9 +42,7 @@ class StepGraph:
     def __init__(self, take: Taker, *, size: int, needed: bool) -> None:
         self._take, self._size, self._needed, self._warm = take, size, needed, 0
         self._tried = False
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._step: Step | None = None
-        self._outcome: Outcome | None = None
+        self._captured: _Captured | None = None
 
     def __call__(self, step: Step) -> Outcome:
         """Takes a step."""
@@ -44,32 +51,31 @@ class StepGraph:
             self._warm += 1
             return self._take(step)
         if not self._tried:
-            self._capture(batch)
-        if self._graph is None or self._step is None or self._outcome is None:
-            return self._take(step)
-        for place, value in zip(self._step.batches[0], batch, strict=True):
+            self._tried, self._captured = True, self._capture(batch)
+        return self._take(step) if self._captured is None else self._launch(self._captured, batch)
+
+    def _launch(self, captured: _Captured, batch: Batch) -> Outcome:
+        for place, value in zip(captured.places, batch, strict=True):
             place.copy_(value)
-        self._graph.replay()
+        captured.graph.replay()
         # The next launch writes over them; targets are the caller's own.
-        share, ((losses, weights, outputs, _),) = self._outcome
+        share, ((losses, weights, outputs, _),) = captured.outcome
         kept_weights = None if weights is None else weights.clone()
         kept = losses.clone(), kept_weights, outputs.clone(), batch.targets
         return Outcome(share.clone(), (kept,))
 
-    def _capture(self, batch: Batch) -> None:
-        self._tried = True
+    def _capture(self, batch: Batch) -> _Captured | None:
         places = Batch(*(value.clone() for value in batch))
-        step = Step((places,), places.targets)
         gc.collect()
         graph = torch.cuda.CUDAGraph()
         try:
             # Other threads, one of which writes checkpoints, may go on with what they do.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self._outcome = self._take(step)
+                outcome = self._take(Step((places,), places.targets))
         except RuntimeError as error:
             self._leave(error, batch.rows.device)
-            return
-        self._graph, self._step = graph, step
+            return None
+        return _Captured(graph, places, outcome)
 
     def _leave(self, error: RuntimeError, device: torch.device) -> None:
         """Goes on without; nothing of the step was done."""

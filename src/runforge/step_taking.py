@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.strategies import ParallelStrategy
@@ -146,6 +146,12 @@ class LightningTaker(Taker):
                 yield
         else:
             yield
+
+
+def is_plain(trainer: Trainer) -> bool:
+    """Whether neither gradients are scaled nor weights or gradients shared among ranks."""
+    scaled = getattr(trainer.strategy.precision_plugin, "scaler", None) is not None
+    return not scaled and not isinstance(trainer.strategy, ParallelStrategy)
 
 
 def weighted_losses(task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:

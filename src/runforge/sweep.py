@@ -68,17 +68,12 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         parent_id = parent.run_id
         done = {t.name for t in children(store, parent_id) if t.status == "FINISHED"}
 
-        chooser = Chooser(project, start=fork)
-        # All before the first trial: what is measured beside another training is not its time.
-        chosen = {
-            given: _chosen(chooser, one)
-            for given, one in composed.items()
-            if names[given] not in done
-        }
+        left = {given: one for given, one in composed.items() if names[given] not in done}
+        plans = _plans(project, left, names, parent_id)
 
         def trial(given: tuple[str, ...]) -> None:
-            if given in chosen:
-                _attempt(_plan(project, chosen[given], names[given], parent_id))
+            if given in plans:
+                _attempt(plans[given])
 
         config.multirun(project, overrides, trial)
         recorded = _record(store, parent)
@@ -86,15 +81,26 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         _tell(recorded)
 
 
-def _plan(project: Path, chosen: Chosen, name: str, parent_id: str) -> Plan:
-    return Plan(
-        project,
-        chosen.composed,
-        name,
-        parent=parent_id,
-        quiet=True,
-        choices=chosen.choices,
-    )
+def _plans(
+    project: Path,
+    composed: dict[tuple[str, ...], Composed],
+    names: dict[tuple[str, ...], str],
+    parent_id: str,
+) -> dict[tuple[str, ...], Plan]:
+    """All before the first trial: what is measured beside another training is not its time."""
+    chooser = Chooser(project, start=fork)
+    chosen = {given: _chosen(chooser, one) for given, one in composed.items()}
+    return {
+        given: Plan(
+            project,
+            one.composed,
+            names[given],
+            parent=parent_id,
+            quiet=True,
+            choices=one.choices,
+        )
+        for given, one in chosen.items()
+    }
 
 
 def _chosen(chooser: Chooser, composed: Composed) -> Chosen:

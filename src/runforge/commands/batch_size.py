@@ -26,16 +26,11 @@ def run(options: argparse.Namespace) -> None:
     _refuse_several(composed)
     with launched(composed.settings, "size") as started:
         prepared = shared_set(project, composed.settings)
-        job = Job(
-            steps=("size",),
-            configuration=composed.values,
-            run_id="",
-            run_name="batch size",
-            run_folder=str(started.folder / "probes"),
-            prepared=str(prepared),
-            model="",
-            evaluation="",
-            quiet=True,
+        job = Job.probe(
+            "size",
+            composed.values,
+            folder=started.folder / "probes",
+            prepared=prepared,
             memory_bytes=options.memory,
         )
         found = BatchSizes.from_text(assist(job, started)[HANDED_OVER])
