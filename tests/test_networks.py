@@ -12,6 +12,7 @@ from torch import nn
 
 from runforge import targets
 from runforge.errors import ConfigError
+from runforge.networks import cnn
 from runforge.networks.cnn import Cnn
 from runforge.networks.mlp import Mlp
 from runforge.networks.resnet import Resnet
@@ -49,6 +50,49 @@ def test_shapes_and_gradients(name: str, shape: tuple[int, ...]) -> None:
 def test_the_seed_decides_the_weights(name: str) -> None:
     one, other = (_built(name, (3, 32, 32)).state_dict() for _ in range(2))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_parts_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, inputs = _built("cnn", (3, 32, 32)), torch.randn(7, 3, 32, 32)
+
+    def found() -> list[torch.Tensor]:
+        network.zero_grad()
+        outputs = network(inputs)
+        outputs.square().sum().backward()
+        return [
+            outputs.detach(),
+            *(p.grad.clone() for p in network.parameters() if p.grad is not None),
+        ]
+
+    whole = found()
+    calls: list[int] = []
+    network.get_submodule("features").register_forward_hook(
+        lambda _, given, __: calls.append(len(given[0]))
+    )
+    monkeypatch.setattr(cnn, "PART_BYTES", 3 * 4 * 32 * 32 * 32)
+    torch.testing.assert_close(found(), whole)
+    assert calls == [3, 2, 2]
+
+
+def test_the_order_of_flattening_is_one_of_weights() -> None:
+    shape, outputs = (3, 4, 5), 2
+    last, first = (
+        Mlp(
+            hidden=[],
+            activation="relu",
+            dropout=0,
+            input_shape=shape,
+            output_count=outputs,
+            flatten=f,
+        )
+        for f in ("channels_last", "channels_first")
+    )
+    weights = dict(last.state_dict())
+    (weight,) = (name for name, value in weights.items() if value.ndim == 2)
+    moved = weights[weight].view(outputs, 4, 5, 3).permute(0, 3, 1, 2)
+    first.load_state_dict({**weights, weight: moved.flatten(1)})
+    inputs = torch.randn(6, *shape)
+    torch.testing.assert_close(last(inputs), first(inputs))
 
 
 @pytest.mark.parametrize("name", NODES)

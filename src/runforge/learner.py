@@ -230,8 +230,10 @@ class Learner(LightningModule):
     def _log_epoch(self, split: str, figures: EpochFigures) -> float:
         values = figures.compute()
         named = {f"{split}/{name}": value for name, value in values.items()}
-        # Lightning would log them under the number of its calls.
-        self.log_dict(named, prog_bar=True, logger=False)
+        # `self.log` would log them under the number of its calls, and cost as much as a few steps.
+        self.trainer.callback_metrics.update(
+            {name: torch.tensor(value) for name, value in named.items()}
+        )
         self._log(named, self.global_step)
         return values["loss"]
 

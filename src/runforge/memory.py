@@ -11,6 +11,8 @@ from typing import Protocol
 import psutil
 import torch
 
+from runforge import allocator
+
 _GROUPS = Path("/sys/fs/cgroup")
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -59,6 +61,7 @@ class CpuMemory:
 
     def begin(self) -> None:
         """From now on the peak is looked for, where the system can forget the one before."""
+        allocator.give_back_freed_memory()  # what a larger training had is not this one's
         if _RESET.exists():
             _RESET.write_text("5")
         self._of_files = _own("RssFile")

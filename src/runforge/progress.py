@@ -44,3 +44,10 @@ class StepsBar(RichProgressBar):
         """Moves the bar."""
         done = trainer.datamodule.steps_done()  # type: ignore[attr-defined]
         super().on_train_batch_end(trainer, pl_module, outputs, batch, done - 1)
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """What is shown behind the bar: the figures of the epoch before."""
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        return {**super().get_metrics(trainer, pl_module), **figures}

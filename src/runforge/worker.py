@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from runforge import ranks, stopping
+from runforge import allocator, ranks, stopping
 from runforge.devices import device_type
 from runforge.errors import RunforgeError, in_one_line, of_the_machine
 from runforge.fingerprint import compare_nodes
@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # a fork has read an older one
+    allocator.keep_freed_memory()
     order, attempt = Order.read(folder), int(os.environ.get(ATTEMPT, "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     watch = Watch(result_file(folder, local_rank, attempt), order.machine.stop_s)

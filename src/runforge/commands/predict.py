@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runforge import allocator
 from runforge.errors import DataError
 from runforge.model_reference import bundle_folder
 from runforge.prediction_files import (
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
     form = format_of(output, options.format)
     _check(output, options.inputs)
     folder = bundle_folder(options.model)
+    allocator.keep_freed_memory()
     # Imported only now: torch takes seconds, and mistakes are told before.
     from runforge import bundle
     from runforge.devices import named_device

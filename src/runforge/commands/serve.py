@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from runforge import allocator
 from runforge.errors import ConfigError
 from runforge.model_reference import bundle_folder
 
@@ -23,6 +24,7 @@ def run(options: argparse.Namespace) -> None:
     _check_names(options.allowed_host)
     with _bound(options.host, options.port) as bound:
         folder = bundle_folder(options.model)
+        allocator.keep_freed_memory()
         # Imported only now: they take seconds, and mistakes are told before.
         import uvicorn
 

@@ -6,6 +6,7 @@ ReLU: both are monotone, so the values are the same and ReLU has a quarter of th
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -13,6 +14,9 @@ from annotated_types import Ge, Lt, MinLen
 from torch import Tensor, nn
 
 from runforge.errors import ConfigError
+
+PART_BYTES = 12_000_000
+"""Of a convolution's outputs at a time on a CPU: they stay in its cache for what comes next."""
 
 
 class Cnn(nn.Module):
@@ -34,6 +38,7 @@ class Cnn(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = _checked(input_shape)
+        self._most_bytes = 4 * filters[0] * height * width
         blocks: list[nn.Module] = []
         for filter_count in filters:
             blocks += [
@@ -58,9 +63,20 @@ class Cnn(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs [B, C, H, W] in either memory format → outputs [B, K]."""
         # Packed pictures are [B, H, W, C], so this copies nothing in training.
-        features = self.features(inputs.contiguous(memory_format=torch.channels_last))
-        outputs: Tensor = self.head(features)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        parts = self._parts(inputs)
+        features = [self.features(part) for part in inputs.tensor_split(parts)]
+        outputs: Tensor = self.head(torch.cat(features) if parts > 1 else features[0])
         return outputs
+
+    def _parts(self, inputs: Tensor) -> int:
+        """In how many parts the features are computed: 1 on a GPU, and where a graph is made."""
+        if inputs.device.type != "cpu" or torch.compiler.is_compiling():
+            return 1
+        # Sharded weights, which have one, are gathered at each call, by all ranks alike.
+        if hasattr(next(self.features.parameters()), "device_mesh"):
+            return 1
+        return max(1, math.ceil(len(inputs) * self._most_bytes / PART_BYTES))
 
 
 def _checked(input_shape: tuple[int, ...]) -> tuple[int, int, int]:

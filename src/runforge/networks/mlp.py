@@ -14,6 +14,8 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 class Mlp(nn.Module):
     """Inputs of any shape [B, …], flattened, → outputs [B, K].
 
+    `flatten`: in which order a picture [C, H, W] is: `channels_first`, or `channels_last`, as
+    packed pictures lie in memory, so that nothing has to be copied.
     `hidden` has the width of each hidden layer; an empty list makes a linear model. `gelu` and
     `tanh` are smooth: rounding stays rounding, where a kink of `relu` may turn it into more.
     """
@@ -26,8 +28,10 @@ class Mlp(nn.Module):
         dropout: Annotated[float, Ge(0), Lt(1)],
         input_shape: tuple[int, ...],
         output_count: int,
+        flatten: Literal["channels_first", "channels_last"] = "channels_first",
     ) -> None:
         super().__init__()
+        self._channels_last = flatten == "channels_last"
         layers: list[nn.Module] = [nn.Flatten()]
         width = math.prod(input_shape)
         for hidden_width in hidden:
@@ -38,5 +42,5 @@ class Mlp(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs [B, *input_shape] → outputs [B, K]."""
-        outputs: Tensor = self.layers(inputs)
+        outputs: Tensor = self.layers(inputs.movedim(1, -1) if self._channels_last else inputs)
         return outputs
