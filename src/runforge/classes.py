@@ -54,7 +54,7 @@ def _balanced(schema: Schema) -> Tensor:
 
 
 def classification_metrics(class_count: int) -> MetricCollection:
-    """`accuracy` and `f1_macro`, updated with (probabilities [B, C], indices [B])."""
+    """`accuracy` and `f1_macro`, updated with (answers or probabilities, targets [B])."""
     # Checking its arguments would wait for the device at every step.
     return MetricCollection(
         {

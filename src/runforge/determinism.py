@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -37,6 +38,21 @@ def spare_filling() -> None:
     """Lets torch not fill memory that it is about to write: a search aid, which costs photographs
     3 to 5% of a step's processor time and changes no value."""
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@contextmanager
+def any_order() -> Iterator[None]:
+    """For counting, which gives the same in any order: as quick as where nothing need be the same.
+
+    Where algorithms are to be deterministic, torchmetrics counts a confusion matrix of C classes by
+    N · C² comparisons: 4 GB and 3 s for 256 samples of 1,000 classes.
+    """
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 def described() -> str:

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection, SumMetric
 
 from runforge import ranks
+from runforge.determinism import any_order
 from runforge.task import Task
 
-AT_ONCE = 16
-"""Updates that the metrics take in together: each of theirs costs as much as a small step."""
+AT_ONCE, VALUES_AT_ONCE = 64, 1 << 20
+"""Updates, and outputs of the network in them, that the metrics take in together: each time costs
+them as much as a small step."""
 
 Samples = tuple[Tensor, Tensor | None, Tensor, Tensor]
 """Weighted losses [B], weights [B] or None where all are 1, outputs [B, K], targets [B]."""
@@ -27,7 +29,7 @@ class EpochFigures(nn.Module):
     """The loss and the task's metrics over an epoch, kept on the device.
 
     `compute` adds up what the ranks have, unless every rank has all of it. What is summed up with
-    what is a function of the number of updates since the last `compute` alone.
+    what is a function of the updates since the last `compute` alone.
     """
 
     def __init__(self, task: Task, *, every_rank_has_all: bool = False) -> None:
@@ -37,8 +39,9 @@ class EpochFigures(nn.Module):
         self.loss_sum = SumMetric(nan_strategy="disable")
         self.weight_sum = SumMetric(nan_strategy="disable")
         self.metrics: MetricCollection = task.training_metrics()
-        self._predictions = task.predictions
+        self._answers = task.answers
         self._waiting: list[Samples] = []
+        self._waiting_values = 0
         if every_rank_has_all:
             for metric in self.modules():
                 if isinstance(metric, Metric):
@@ -49,7 +52,8 @@ class EpochFigures(nn.Module):
     ) -> None:
         """Takes in `Samples`."""
         self._waiting.append((losses, weights, outputs, targets))
-        if len(self._waiting) >= AT_ONCE:
+        self._waiting_values += outputs.numel()
+        if len(self._waiting) >= AT_ONCE or self._waiting_values >= VALUES_AT_ONCE:
             self._take_in()
 
     def _take_in(self) -> None:
@@ -58,10 +62,12 @@ class EpochFigures(nn.Module):
         losses, weights, outputs, targets = map(_joined, zip(*self._waiting, strict=True))
         assert losses is not None and outputs is not None and targets is not None
         self._waiting.clear()
+        self._waiting_values = 0
         self.loss_sum.update(losses.sum())
         self.weight_sum.update(float(len(losses)) if weights is None else weights.sum())
         if len(targets):
-            self.metrics.update(self._predictions(outputs), targets)
+            with any_order():
+                self.metrics.update(self._answers(outputs), targets)
 
     def compute(self) -> dict[str, float]:
         """The figures since the last call; one that has no value is absent."""

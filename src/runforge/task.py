@@ -35,8 +35,13 @@ class Task(Protocol):
         """Outputs [B, K] → [B, C]: a probability for each class, or the value."""
         ...
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Outputs [B, K] → what is enough of predictions for the metrics of a training: the class
+        [B], or the value [B, 1]."""
+        ...
+
     def training_metrics(self) -> MetricCollection:
-        """Updated with (predictions [B, C], targets [B])."""
+        """Updated with (answers or predictions, targets [B])."""
         ...
 
     def columns(self) -> tuple[str, ...]:

@@ -71,8 +71,12 @@ class Binary(nn.Module):
         # The sigmoid of −x is 1 − sigmoid(x) without losing the digits of a small probability.
         return torch.cat([-outputs, outputs], 1).sigmoid()
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Logits [B, 1] → indices [B]."""
+        return (outputs[:, 0] > 0).long()
+
     def training_metrics(self) -> MetricCollection:
-        """Updated with (probabilities [B, 2], indices [B])."""
+        """Updated with (indices [B] or probabilities [B, 2], indices [B])."""
         return classification_metrics(len(self.classes))
 
     def columns(self) -> tuple[str, ...]:

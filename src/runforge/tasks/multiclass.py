@@ -61,8 +61,12 @@ class Multiclass(nn.Module):
         """Logits [B, C] → probabilities [B, C]."""
         return outputs.softmax(1)
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Logits [B, C] → indices [B]; probabilities would cost as much as a small network."""
+        return outputs.argmax(1)
+
     def training_metrics(self) -> MetricCollection:
-        """Updated with (probabilities [B, C], indices [B])."""
+        """Updated with (indices [B] or probabilities [B, C], indices [B])."""
         return classification_metrics(len(self.classes))
 
     def columns(self) -> tuple[str, ...]:

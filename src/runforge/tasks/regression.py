@@ -61,6 +61,10 @@ class Regression(nn.Module):
         """Outputs [B, 1] in standard units → values [B, 1] in the target's unit."""
         return outputs * self.std + self.mean
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The predictions."""
+        return self.predictions(outputs)
+
     def training_metrics(self) -> MetricCollection:
         """Updated with (values [B, 1], targets [B])."""
         return _ColumnMetrics({"mae": MeanAbsoluteError(), "r2": _R2()})
