@@ -55,7 +55,7 @@ def check(values: Mapping[str, Any], origin: Origin) -> Settings:
         settings = Settings.model_validate(dict(values))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
-        raise _mistake(problems[0], (), values, origin) from None
+        raise _mistake(problems, (), values, origin) from None
     for path, node in nodes(values):
         _check_node(path, node, values, origin)
     _check_machine(settings, origin)
@@ -90,28 +90,31 @@ def _check_node(
     key = ".".join((*path, TARGET))
     problem = node_problem(node, path[-1], f"{origin.of(key)}: {key}")
     if problem is not None:
-        raise _mistake(problem, path, values, origin)
+        raise _mistake([problem], path, values, origin)
 
 
 def _mistake(
-    problem: Any, path: tuple[str, ...], values: Mapping[str, Any], origin: Origin
+    problems: Sequence[Any], path: tuple[str, ...], values: Mapping[str, Any], origin: Origin
 ) -> ConfigError:
-    location = [part for part in (*path, *problem["loc"]) if isinstance(part, str)]
-    key = _existing(location, values, problem["type"])
+    """The first of them; each thing that its key might be has one of its own."""
+    problem, *_ = problems
+    key = _existing(path, problem, values)
     where = f"{origin.of(key)}: {key}"
     if problem["type"] == "missing":
         return ConfigError("this key is missing", where=where, mend="add it")
     if problem["type"] == "extra_forbidden":
         return ConfigError("there is no such key", where=where, mend="remove it or mend its name")
-    reason = problem["msg"][0].lower() + problem["msg"][1:]
+    messages = [p["msg"] for p in problems if _existing(path, p, values) == key]
+    reasons = ", or ".join(message[0].lower() + message[1:] for message in messages)
     return ConfigError(
-        f"{problem['input']!r} is not accepted: {reason}", where=where, mend="mend the value"
+        f"{problem['input']!r} is not accepted: {reasons}", where=where, mend="mend the value"
     )
 
 
-def _existing(location: list[str], values: Mapping[str, Any], kind: str) -> str:
+def _existing(path: tuple[str, ...], problem: Any, values: Mapping[str, Any]) -> str:
     """The dotted key; pydantic adds the names of a union's members, which are no keys."""
-    key: list[str] = []
+    location = [part for part in (*path, *problem["loc"]) if isinstance(part, str)]
+    kind, key = problem["type"], list[str]()
     here: Any = values
     for part in location:
         if not isinstance(here, Mapping) or (part not in here and kind != "missing"):
