@@ -99,6 +99,15 @@ def test_sharded_weights_learn_the_same(folder: Path) -> None:
         assert weights(sharded).keys() == weights(train(folder, 1, *overrides)).keys()
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_ranks_of_one_part_and_of_two(folder: Path, strategy: str) -> None:
+    """The outputs of a convolution for 32 digits are more than a part of `cnn`, for 31 less."""
+    wide = ("network.filters=[1480]", "network.dense=8", "data.batch_size=63")
+    overrides = (*wide, "trainer.max_epochs=1", "trainer.steps_per_epoch=3")
+    shared = train(folder, 2, *overrides, f"machine.strategy={strategy}")
+    assert_close(metrics(train(folder, 1, *overrides)), metrics(shared))
+
+
 def test_batch_norm_sees_the_whole_batch(folder: Path) -> None:
     # Rounding decides on which side of a ReLU's kink a value falls: no more than the first steps.
     few = ("network=resnet", "trainer.max_epochs=1", "trainer.steps_per_epoch=5")

@@ -31,7 +31,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from runforge.config_check import check_share
 from runforge.devices import device_count
-from runforge.errors import ConfigError, Interrupted, RunforgeError
+from runforge.errors import ConfigError, Interrupted, RunforgeError, in_one_line, of_the_machine
 from runforge.handover import ATTEMPT, Order, result_file
 from runforge.heartbeat import hung, read_beats
 from runforge.job import Result
@@ -146,7 +146,7 @@ def main(arguments: list[str]) -> int:
     except Interrupted as error:
         result = Result(error.exit_code, str(error))
     except Exception as error:  # noqa: BLE001 - the border of the process: told, recorded, exit 1
-        cause = " ".join(f"the agent failed: {type(error).__name__}: {error}".split())
+        cause = of_the_machine(error) or f"the agent failed: {in_one_line(error)}"
         result = Result(1, cause, trace=traceback.format_exc())
     result.write(folder / "result.json")
     return result.exit_code

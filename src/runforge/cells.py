@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars
 
-from runforge.errors import DataError
+from runforge.errors import DataError, first_line
 from runforge.parquet import read_parquet, row_count
 
 LARGEST_BYTES = 2**30
@@ -92,7 +92,7 @@ def parquet_cells(path: Path) -> polars.DataFrame:
             raise DataError(what, where=str(path), mend="take a part of them")
         return read_parquet(path).with_columns(polars.all().cast(polars.String))
     except (polars.exceptions.PolarsError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DataError(
             f"can't be read as a table of plain cells ({reason})",
             where=str(path),

@@ -42,7 +42,7 @@ def spare_filling() -> None:
 
 @contextmanager
 def any_order() -> Iterator[None]:
-    """For counting, which gives the same in any order: as quick as where nothing need be the same.
+    """Inside, torch may count in any order: of whole numbers the sum is the same.
 
     Where algorithms are to be deterministic, torchmetrics counts a confusion matrix of C classes by
     N · C² comparisons: 4 GB and 3 s for 256 samples of 1,000 classes.

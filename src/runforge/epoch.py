@@ -18,8 +18,8 @@ from runforge.determinism import any_order
 from runforge.task import Task
 
 AT_ONCE, VALUES_AT_ONCE = 64, 1 << 20
-"""Updates, and outputs of the network in them, that the metrics take in together: each time costs
-them as much as a small step."""
+"""Updates that the metrics take in together, for each time costs them as much as a small step;
+fewer where they would hold more values than that."""
 
 Samples = tuple[Tensor, Tensor | None, Tensor, Tensor]
 """Weighted losses [B], weights [B] or None where all are 1, outputs [B, K], targets [B]."""
@@ -41,7 +41,6 @@ class EpochFigures(nn.Module):
         self.metrics: MetricCollection = task.training_metrics()
         self._answers = task.answers
         self._waiting: list[Samples] = []
-        self._waiting_values = 0
         if every_rank_has_all:
             for metric in self.modules():
                 if isinstance(metric, Metric):
@@ -52,8 +51,7 @@ class EpochFigures(nn.Module):
     ) -> None:
         """Takes in `Samples`."""
         self._waiting.append((losses, weights, outputs, targets))
-        self._waiting_values += outputs.numel()
-        if len(self._waiting) >= AT_ONCE or self._waiting_values >= VALUES_AT_ONCE:
+        if len(self._waiting) >= min(AT_ONCE, VALUES_AT_ONCE // max(outputs.numel(), 1)):
             self._take_in()
 
     def _take_in(self) -> None:
@@ -62,7 +60,6 @@ class EpochFigures(nn.Module):
         losses, weights, outputs, targets = map(_joined, zip(*self._waiting, strict=True))
         assert losses is not None and outputs is not None and targets is not None
         self._waiting.clear()
-        self._waiting_values = 0
         self.loss_sum.update(losses.sum())
         self.weight_sum.update(float(len(losses)) if weights is None else weights.sum())
         if len(targets):

@@ -102,6 +102,11 @@ def of_the_machine(error: BaseException) -> str | None:
     return None
 
 
+def first_line(error: BaseException) -> str:
+    """Of what a library says, often over pages; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def in_one_line(error: BaseException) -> str:
     """Its type and what it says; torch puts the traceback of a loading process before both."""
     text = str(error).strip()

@@ -23,7 +23,7 @@ from torch.export import Dim, ExportedProgram
 from runforge.agreement import Predict, by_torch, first_difference
 from runforge.atomic import write_whole
 from runforge.contract import INPUT, OUTPUT
-from runforge.errors import ConfigError, GateRefused, RunforgeError
+from runforge.errors import ConfigError, GateRefused, RunforgeError, first_line, of_the_machine
 
 Format = Literal["onnx", "pt2"]
 
@@ -76,7 +76,9 @@ class Export:
         try:
             found = first_difference(by_torch(self.model), exported, batches)
         except Exception as error:
-            line = str(error).strip().splitlines()[0]
+            if of_the_machine(error):
+                raise
+            line = first_line(error)
             raise GateRefused(f"the {form} model does not run: {line}; none is written") from error
         if found is not None:
             raise GateRefused(
@@ -109,7 +111,9 @@ def _traced(export: Export) -> ExportedProgram:
     try:
         return torch.export.export(export.model, (example,), dynamic_shapes=_shapes())
     except Exception as error:
-        line = str(error).strip().splitlines()[0]
+        if of_the_machine(error):
+            raise
+        line = first_line(error)
         raise RunforgeError(f"the model can't be exported for every batch size: {line}") from error
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from runforge.errors import ConfigError
 
 PART_BYTES = 12_000_000
-"""Of a convolution's outputs at a time on a CPU: they stay in its cache for what comes next."""
+"""Of a convolution's outputs at a time on a CPU: they stay in its cache for what comes next, as
+decision 0023 measured."""
 
 
 class Cnn(nn.Module):
@@ -38,9 +39,10 @@ class Cnn(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = _checked(input_shape)
-        self._most_bytes = 4 * filters[0] * height * width
+        sample_bytes: list[int] = []
         blocks: list[nn.Module] = []
         for filter_count in filters:
+            sample_bytes.append(4 * filter_count * height * width)
             blocks += [
                 nn.Conv2d(channels, filter_count, 3, padding=padding),
                 nn.MaxPool2d(2),
@@ -50,6 +52,7 @@ class Cnn(nn.Module):
             height, width = _after_block(height, padding), _after_block(width, padding)
         if min(height, width) < 1:
             raise _too_small(input_shape, len(filters), padding)
+        self._sample_bytes = max(sample_bytes)
         self.features = nn.Sequential(*blocks)
         self.head = nn.Sequential(
             nn.Flatten(),
@@ -76,7 +79,7 @@ class Cnn(nn.Module):
         # Sharded weights, which have one, are gathered at each call, by all ranks alike.
         if hasattr(next(self.features.parameters()), "device_mesh"):
             return 1
-        return max(1, math.ceil(len(inputs) * self._most_bytes / PART_BYTES))
+        return max(1, math.ceil(len(inputs) * self._sample_bytes / PART_BYTES))
 
 
 def _checked(input_shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -15,7 +15,8 @@ class Mlp(nn.Module):
     """Inputs of any shape [B, …], flattened, → outputs [B, K].
 
     `flatten`: in which order a picture [C, H, W] is: `channels_first`, or `channels_last`, as
-    packed pictures lie in memory, so that nothing has to be copied.
+    packed pictures lie in memory, so that nothing has to be copied. A bundle that names neither was
+    made before there was a choice.
     `hidden` has the width of each hidden layer; an empty list makes a linear model. `gelu` and
     `tanh` are smooth: rounding stays rounding, where a kink of `relu` may turn it into more.
     """

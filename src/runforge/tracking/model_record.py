@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from runforge.agreement import by_torch, first_difference
 from runforge.atomic import new_folder
-from runforge.errors import RunforgeError
+from runforge.errors import RunforgeError, first_line
 from runforge.tracking.model_notes import DATA, EXAMPLE, GRAPH, Notes
 
 REQUIREMENTS = ("mlflow", "torch", "numpy")
@@ -68,7 +68,7 @@ def _check_trace(folder: Path, module: torch.nn.Module, example: np.ndarray) -> 
     try:
         difference = first_difference(by_torch(module), by_torch(traced), [others])
     except (RuntimeError, AssertionError) as error:
-        said = str(error).strip().splitlines()[0]
+        said = first_line(error)
         raise RunforgeError(f"the model can't be recorded for every batch size: {said}") from error
     if difference is not None:
         raise RunforgeError("the model can't be recorded: its traced form predicts otherwise")
