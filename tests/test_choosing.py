@@ -32,7 +32,7 @@ pytestmark = [
 
 QUICK = ("machine=cpu", "network=mlp", "trainer.max_epochs=2", "evaluation.resamples=100")
 AUTO = (*QUICK, "trainer.auto=true")
-LONG = ("trainer.max_epochs=2000", "data.batch_size=20")
+LONG = ("trainer.max_epochs=20_000", "data.batch_size=20")
 """Long enough for compiling to be tried."""
 MEASURING = "auto: measuring"
 
@@ -249,7 +249,7 @@ def test_compiling_is_measured_and_counted(digits: Path) -> None:
     given, compiled = choices.tried
     assert (given.choice, compiled.choice) == ("as given", "compile=true")
     assert given.start_s == 0.0 and given.total_s is not None and given.step_ms is not None
-    steps = 2000 * 11  # 210 samples in batches of 20
+    steps = 20_000 * 11  # 210 samples in batches of 20
     assert given.total_s == pytest.approx(given.step_ms / 1000 * steps)
     assert compiled.start_s and compiled.total_s and compiled.step_ms
     assert compiled.total_s == pytest.approx(compiled.step_ms / 1000 * steps + compiled.start_s)
