@@ -96,9 +96,22 @@ def of_the_machine(error: BaseException) -> str | None:
     if full or any(told in text for told in _DISK_FULL):
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         return f"{where}no space left on the disk; make room and start again by the same command"
-    lost = _LOST_LOADER.search(text)
+    lost = _lost_loader(error)
     if lost is not None:
-        return f"a loading process was lost ({lost[0]}); start again by the same command"
+        return f"a loading process was lost ({lost}); start again by the same command"
+    return None
+
+
+def _lost_loader(error: BaseException | None) -> str | None:
+    """What torch says of it, from a signal handler: at any instruction.
+
+    In the midst of a lock that is given back, only "release unlocked lock" would come out.
+    """
+    while error is not None:
+        told = _LOST_LOADER.search(" ".join(str(error).split()))
+        if told is not None:
+            return told[0]
+        error = error.__cause__ or error.__context__
     return None
 
 
