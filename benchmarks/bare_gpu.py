@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
-from runforge import bundle, config, places, targets
+from runforge import bundle, config, determinism, places, targets
 from runforge.optimizers import build_optimizer
 from runforge.prepared import PreparedSet
 from runforge.settings import plain
 
+BATCHES = 8
 WARM, STEPS = 30, 400
 
 
@@ -30,18 +31,19 @@ def main(folder: Path, overrides: list[str]) -> None:
     network = bundle.build_network(plain(settings.network), task, prepared.schema).to(device)
     optimizer = build_optimizer(plain(settings.optimizer), network.parameters())
     torch.backends.cudnn.benchmark = True
+    determinism.round_products(settings.trainer.tf32)
     size, mixed = settings.data.batch_size, settings.trainer.precision == "bf16-mixed"
-    inputs = torch.randn(8, size, *prepared.schema.input_shape, device=device)
+    shape, layout = (size, *prepared.schema.input_shape), torch.channels_last
+    inputs = [torch.randn(shape, device=device).to(memory_format=layout) for _ in range(BATCHES)]
     count = task.output_count(prepared.schema)
-    labels = torch.randint(0, count, (8, size), device=device)
+    labels = torch.randint(0, count, (BATCHES, size), device=device)
     for step in range(WARM + STEPS):
         if step == WARM:
             torch.cuda.synchronize()
             began_s = time.perf_counter()
-        batch = inputs[step % 8].contiguous(memory_format=torch.channels_last)
         with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
-            outputs = network(batch)
-        loss = task.losses(outputs.float(), labels[step % 8]).mean()
+            outputs = network(inputs[step % BATCHES])
+        loss = task.losses(outputs.float(), labels[step % BATCHES]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

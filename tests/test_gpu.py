@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from runforge import bundle, fitting
+from runforge.datamodule import PackedData
 from runforge.errors import ConfigError
 from runforge.job import Job
 from runforge.journal import JournalReader
+from runforge.learner import Learner
 from runforge.networks.mlp import Mlp
 from tests.jobs import make_job, prepare_digits
 
@@ -80,6 +82,34 @@ def test_where_the_data_lie_does_not_matter(folder: Path, held: str) -> None:
     one = _trained(folder, *given, f"machine.data_on_device={held}", "machine.cuda_graphs=false")
     other = _trained(folder, *given, "machine.workers=1", "machine.data_on_device=false")
     assert _same(one, other)
+
+
+@pytest.mark.parametrize("held", ["true", "false"])
+def test_no_call_of_training_waits_for_what_it_launches(
+    folder: Path, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: set[str] = set()
+
+    def strict(owner: type, name: str) -> None:
+        plain = getattr(owner, name)
+
+        def called(part: Any, *given: Any) -> Any:
+            warm = part.trainer.global_step > 8
+            torch.cuda.set_sync_debug_mode("error" if warm else "default")
+            try:
+                return plain(part, *given)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+                watched.update({name} if warm else ())
+
+        monkeypatch.setattr(owner, name, called)
+
+    strict(Learner, "training_step")
+    strict(PackedData, "transfer_batch_to_device")
+    strict(PackedData, "on_after_batch_transfer")
+    # In a longer epoch the metrics would take samples in, for which torchmetrics waits.
+    _trained(folder, "network=cnn", "trainer.steps_per_epoch=16", f"machine.data_on_device={held}")
+    assert len(watched) == 3
 
 
 def test_what_waits_for_the_device_is_told_and_trained_without_a_graph(

@@ -10,6 +10,7 @@ from pytorch_lightning.profilers import Profiler
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity, profile
 
+from runforge.epoch import AT_ONCE
 from runforge.profile_file import TRACE, Profile
 
 PARTS = {
@@ -23,7 +24,12 @@ PARTS = {
 }
 """What Lightning and the learner call an action, by its last word, and what it is called here."""
 
-WARM_STEPS, TIMED_STEPS, TRACED_STEPS = 10, 50, 10
+ENOUGH = {"warm": 10, "early": AT_ONCE, "timed": AT_ONCE, "traced": 10}
+"""Steps of each state. The metrics take in so many steps together, and the first time a GPU loads
+their kernels for it: what is measured early stands only where the training ends soon after."""
+
+TIMED = ("early", "timed")
+_NEXT = {"warm": "early", "early": "timed", "timed": "traced", "traced": "done"}
 
 
 class StepProfiler(Profiler):
@@ -53,7 +59,7 @@ class StepProfiler(Profiler):
         if self._state == "traced":
             self._labels.append(record_function(part))
             self._labels[-1].__enter__()  # type: ignore[no-untyped-call]
-        elif self._state == "timed":
+        elif self._state in TIMED:
             self._began_s[part] = self._now_s()
 
     def stop(self, action_name: str) -> None:
@@ -68,23 +74,23 @@ class StepProfiler(Profiler):
         self._steps += part == "optimizer"
 
     def _between_calls(self) -> None:
-        enough = {"warm": WARM_STEPS, "timed": TIMED_STEPS, "traced": TRACED_STEPS}
-        if self._steps < enough[self._state]:
+        if self._steps < ENOUGH[self._state]:
             return
-        if self._state == "warm":
-            self._state, self._window_s = "timed", self._now_s()
-        elif self._state == "timed":
+        if self._state in TIMED:
             self._end_timing()
-            self._state = "traced"
-            self._begin_trace()
-        else:
+        if self._state == "traced":
             self._end_trace()
-            self._state = "done"
+        self._state = _NEXT[self._state]
+        if self._state in TIMED:
+            self._taken_s = dict.fromkeys(PARTS.values(), 0.0)
+            self._window_s = self._now_s()
+        if self._state == "traced":
+            self._begin_trace()
         self._steps = 0
 
     def teardown(self, stage: str | None) -> None:
         """Ends what the end of the training cut short."""
-        if self._state == "timed" and self._steps:
+        if self._state == "early" and self._steps:
             self._end_timing()
         if self._state == "traced":
             self._end_trace()

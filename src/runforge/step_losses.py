@@ -45,10 +45,12 @@ class StepLosses:
             return
         steps, rates, shares = zip(*self._taken, strict=True)
         self._taken = []
-        values = torch.stack(shares)
         logged = [place for place, step in enumerate(steps) if step % log_every == 0]
-        losses = ranks.add_up(values[logged]) if logged and ranks.count() > 1 else values[logged]
-        self._sent.append(_Sent(steps, rates, logged, torch.cat((values, losses))))
+        # Not `values[logged]`: a GPU would be waited for, to bring it the numbers of the places.
+        losses = [shares[place] for place in logged]
+        if losses and ranks.count() > 1:
+            losses = list(ranks.add_up(torch.stack(losses)))
+        self._sent.append(_Sent(steps, rates, logged, torch.stack((*shares, *losses))))
 
     def read(self) -> Iterator[StepLoss]:
         """All that were sent and not read yet, in order; waits for the device."""
