@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.conftest import Project, clean_environment, make_project  # noqa: E402
+from tests.conftest import Project, make_project  # noqa: E402
 
 WAITING = "runforge.launch.Launched.do"
 WATCHED: dict[str, list[str]] = {
@@ -40,7 +40,7 @@ WATCHED: dict[str, list[str]] = {
         *("record_data", "record_lineage", "record_model", "record_bundle", "record_evaluation"),
     ],
     "runforge.handover": ["await_job"],
-    "runforge.fitting": ["run", "_build", "_fit", "_save_for_mlflow"],
+    "runforge.fitting": ["run", "build", "_fit", "_save_for_mlflow"],
     "runforge.evaluating": ["run", "_model", "predict_split"],
     "runforge.evaluation": ["write_evaluation", "pictures", "_write_pictures", "page"],
     "runforge.stages.compose": ["run"],
@@ -96,14 +96,7 @@ def _phases(project: Project, part: str) -> dict[str, float]:
     watching = {"TIMELINE": str(log), "TIMELINE_WATCHED": json.dumps(WATCHED), "PYTHONPATH": path}
     force = ("fresh=true", f"seed={time.time_ns() % 10**6}") if part == "train" else ("--force",)
     began = time.time()
-    subprocess.run(
-        [*COMMANDS[part], *force],
-        cwd=project.folder,
-        env={**clean_environment(), **watching},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=True,
-    )
+    project.run(*COMMANDS[part], *force, **watching)
     ended = time.time()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     return _shared_out([line for line in lines if _counts(line)], began, ended)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 from pathlib import Path
 
 import pytest
+
+from benchmarks.pipeline import WATCHED
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SHARED = ("table", "turns", "bare", "bare_gpu")
@@ -26,3 +29,10 @@ def test_takes_the_short_form_and_json(path: Path) -> None:
     text = path.read_text()
     shared = "table.options(" in text  # takes both
     assert shared or ('"--quick"' in text and '"--json"' in text)
+
+
+@pytest.mark.parametrize(
+    "watched", [f"{module}:{name}" for module, names in WATCHED.items() for name in names]
+)
+def test_what_the_pipeline_watches_is_there(watched: str) -> None:
+    assert callable(pkgutil.resolve_name(watched))
