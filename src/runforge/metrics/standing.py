@@ -1,9 +1,9 @@
 """Where the samples of a class stand among all, by their probability of it: the areas under the ROC
 and precision–recall curves and the curves' corners follow from that alone.
 
-Curves only turn where a sample of the class is passed, so that the others need not be kept apart:
-each class's column is sorted once, as numbers without their rows. torchmetrics orders the rows of a
-column anew for each area and curve.
+Curves only turn where a sample of the class is passed, so that of the others only their number
+between two of these is asked: a class's column is counted into fine bins, and sorted only where
+samples of the class lie. torchmetrics orders the rows of a column anew for each area and curve.
 N samples, C classes, P samples of one class.
 """
 
@@ -24,6 +24,9 @@ MOST_COLUMNS = 16
 
 CACHED_ROWS = 4096
 
+VALUES_OF_A_BIN = 2
+"""On average: with fewer the counts don't fit the cache, with more too many values are sorted."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
@@ -41,12 +44,13 @@ class Standing:
     """Samples of the class with one as high or higher."""
 
     @classmethod
-    def of(cls, rising: np.ndarray, own: np.ndarray) -> Standing:
-        """`rising` [N]: all probabilities, sorted; `own` [P]: those of its samples, sorted."""
+    def of(cls, column: np.ndarray, own: np.ndarray) -> Standing:
+        """`column` [N]: all probabilities, none of them −0; `own` [P]: of its samples, sorted."""
+        lower, not_higher = _ranks(column, own)
         return cls(
-            len(rising),
-            len(rising) - np.searchsorted(rising, own, "right"),
-            len(rising) - np.searchsorted(rising, own, "left"),
+            len(column),
+            len(column) - not_higher,
+            len(column) - lower,
             len(own) - np.searchsorted(own, own, "right"),
             len(own) - np.searchsorted(own, own, "left"),
         )
@@ -99,11 +103,10 @@ def standings(
     bounds = np.searchsorted(targets[order], np.arange(probabilities.shape[1] + 1))
 
     def of_block(block: Sequence[int]) -> list[Standing]:
-        rising = _columns(probabilities, block)
+        columns = _columns(probabilities, block)
         rows = [order[bounds[code] : bounds[code + 1]] for code in block]
-        own = [np.sort(column[chosen]) for column, chosen in zip(rising, rows, strict=True)]
-        rising.sort(axis=1)
-        return [Standing.of(*pair) for pair in zip(rising, own, strict=True)]
+        pairs = zip(columns, rows, strict=True)
+        return [Standing.of(column, np.sort(column[chosen])) for column, chosen in pairs]
 
     with ThreadPoolExecutor(threads) as pool:
         return list(chain.from_iterable(pool.map(of_block, blocks)))
@@ -117,8 +120,31 @@ def _columns(probabilities: np.ndarray, block: Sequence[int]) -> np.ndarray:
     # Few rows at a time: a cache line is fetched once, not once for each of its columns.
     for start in range(0, len(probabilities), CACHED_ROWS):
         part = probabilities[start : start + CACHED_ROWS, wanted].T
-        np.clip(part, 0, 1, out=columns[:, start : start + CACHED_ROWS])
+        taken = columns[:, start : start + CACHED_ROWS]
+        np.clip(part, 0, 1, out=taken)
+        np.abs(taken, out=taken)  # clipping may leave −0
     return columns
+
+
+def _ranks(column: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of the column are lower than each of its own values, and how many not higher.
+
+    The bits of floats from 0 to 1 are whole numbers in the same order: their upper bits are the
+    bin. Counting takes a fifth of the time of sorting a million values.
+    """
+    kind = np.dtype(f"i{column.itemsize}")
+    bits, own_bits = column.view(kind), own.view(kind)
+    width = int(np.ones((), column.dtype).view(kind)).bit_length()
+    shift = max(0, width - (len(column) // VALUES_OF_A_BIN).bit_length())
+    bins, own_bins = bits >> shift, own_bits >> shift
+    counts = np.bincount(bins)
+    wanted = np.zeros(len(counts), np.bool_)
+    wanted[own_bins] = True
+    near = np.sort(bits[wanted[bins]])
+    in_lower_bins = np.cumsum(counts)[own_bins] - counts[own_bins]
+    missing = in_lower_bins - np.searchsorted(near, own_bins << shift)
+    lower, not_higher = (np.searchsorted(near, own_bits, side) for side in ("left", "right"))
+    return missing + lower, missing + not_higher
 
 
 def _moved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
