@@ -58,9 +58,11 @@ def made(count: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def by_runforge(ids: np.ndarray, targets: np.ndarray, values: np.ndarray) -> float:
     """Seconds for everything that an evaluation computes."""
+    from runforge import allocator
     from runforge.metrics.classification import classification_figures
     from runforge.predictions import Predictions
 
+    allocator.keep_freed_memory()  # as a worker does
     began = time.perf_counter()
     classes = tuple(f"class {code}" for code in range(values.shape[1]))
     predictions = Predictions(ids, "test", targets, values, classes)

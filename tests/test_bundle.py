@@ -195,3 +195,8 @@ def test_a_schema_survives(tmp_path: Path) -> None:
     schema = replace(CASES["table"][0].schema, quality={"refused": 2}, fingerprint="f")
     _write(tmp_path, "table", schema=schema)
     assert bundle.read(tmp_path).schema == schema
+
+
+def test_want_of_memory_is_no_fault_of_the_description(tmp_path: Path) -> None:
+    with pytest.raises(MemoryError), bundle._faults_of_the_description(tmp_path):
+        raise MemoryError

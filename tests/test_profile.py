@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 
 from runforge.profile_file import Profile
-from runforge.profiling import PARTS
+from runforge.profiling import ENOUGH, PARTS, StepProfiler
 from tests.conftest import Project
 from tests.jobs import digits_project, fit, make_job, prepare_digits
 
@@ -89,3 +90,14 @@ def test_a_profile_round_trips(tmp_path: Path) -> None:
     profile.write(tmp_path)
     assert Profile.read(tmp_path) == profile
     assert profile.step_ms == 4.0 and profile.network_share == 0.875
+
+
+def test_what_the_metrics_take_the_first_time_is_not_counted(tmp_path: Path) -> None:
+    profiler = StepProfiler(tmp_path, batch_size=1, device=torch.device("cpu"))
+    for step in range(1 + ENOUGH["warm"] + ENOUGH["early"] + ENOUGH["timed"]):
+        for action in ("train_dataloader_next", "logging", "optimizer_step"):
+            profiler.start(action)
+            time.sleep(0.5 if (action, step) == ("logging", 40) else 0)
+            profiler.stop(action)
+    profiler.teardown(None)
+    assert Profile.read(tmp_path).parts_ms["logging"] < 4

@@ -16,7 +16,7 @@ def made(digits: int | None, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     targets = draw.integers(0, 40, 900)
     values = draw.random((900, 40)).astype(dtype)
     values[np.arange(900), targets] += 0.4
-    values[5, 3], values[6, 3] = 1.0001, -0.0  # rounding errors
+    values[5, 2], values[6, 2] = 1.0001, -0.0  # rounding errors
     values = np.minimum(values, 1.0001)
     return (values if digits is None else values.round(digits)), targets
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from runforge import bundle_file, targets
 from runforge.bundle_file import DESCRIPTION, MEND, WEIGHTS, Bundle, read
 from runforge.checksums import file_hash
-from runforge.errors import ConfigError, DataError, RunforgeError
+from runforge.errors import ConfigError, DataError, RunforgeError, of_the_machine
 from runforge.foreign import regular
 from runforge.input_layer import InputLayer
 from runforge.schema import Schema
@@ -121,6 +121,8 @@ def _faults_of_the_description(folder: Path) -> Iterator[None]:
     except RunforgeError:
         raise
     except Exception as error:
+        if of_the_machine(error):
+            raise
         what = f"it describes no model that can be built ({error!r:.200})"
         raise DataError(what, where=str(folder / DESCRIPTION), mend=MEND) from error
 

@@ -7,8 +7,6 @@ the worker's journal.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from runforge.errors import Interrupted, RunforgeError
 from runforge.job import Job, Result
@@ -46,17 +44,3 @@ def assist(job: Job, launched: Launched) -> dict[str, str]:
         print(result.trace, end="", file=sys.stderr)
         raise WorkerFailed(result)
     return result.tags
-
-
-@contextmanager
-def true_status(run: Run) -> Iterator[None]:
-    """Ends `run` as what happens inside says: FINISHED, FAILED or KILLED, with the cause."""
-    try:
-        yield
-    except Interrupted as error:
-        run.end("KILLED", str(error))
-        raise
-    except BaseException as error:
-        run.end("FAILED", str(error) or type(error).__name__)
-        raise
-    run.end("FINISHED")

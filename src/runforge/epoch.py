@@ -134,8 +134,8 @@ class SplitOutputs:
     def take(self) -> tuple[Tensor, Tensor, Tensor]:
         """Losses [N], outputs [N, K] and targets [N] of all ranks, in the order of the data."""
         rows, *values = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
-        rows = rows.cpu()  # once, where each of the three would bring them
         self._parts.clear()
+        rows = rows.cpu()
         losses, outputs, targets = (ranks.in_order(rows, each) for each in values)
         return losses, outputs, targets
 

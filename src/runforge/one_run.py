@@ -12,7 +12,7 @@ from runforge import lineage, places, preparation
 from runforge.bundle_file import Bundle
 from runforge.choices import Choices
 from runforge.config import Composed
-from runforge.driver import assist, true_status, work
+from runforge.driver import assist, work
 from runforge.errors import RunforgeError, StoreError
 from runforge.identity import identity
 from runforge.job import Job, Step
@@ -34,7 +34,7 @@ from runforge.recording import (
 from runforge.schema import Schema
 from runforge.tracking.artifacts import download_bundle
 from runforge.tracking.find import find_run
-from runforge.tracking.run import Run
+from runforge.tracking.run import Run, true_status
 from runforge.tracking.store import Store, open_store
 from runforge.unchanged import unchanged
 from runforge.unfinished import going_on

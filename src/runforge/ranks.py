@@ -132,11 +132,11 @@ def add_up(tensor: Tensor) -> Tensor:
 def in_order(rows: Tensor, values: Tensor) -> Tensor:
     """Every rank's values [B, …], on every rank, in the order of their rows [B] of the data.
 
-    No row may come twice. Exact: each value is added to zeros alone.
+    `rows` lie on the CPU; none may come twice. Exact: each value is added to zeros alone.
     """
-    every, _ = torch.cat(gather(rows.cpu())).sort()
+    every, _ = torch.cat(gather(rows)).sort()
     full = values.new_zeros(len(every), *values.shape[1:])
-    full[torch.searchsorted(every, rows.cpu()).to(values.device)] = values
+    full[torch.searchsorted(every, rows).to(values.device)] = values
     return add_up(full)
 
 

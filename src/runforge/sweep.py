@@ -18,14 +18,13 @@ from rich.table import Table
 from runforge import config, lineage, signals
 from runforge.auto import Chooser, Chosen
 from runforge.config import Composed
-from runforge.driver import true_status
 from runforge.errors import ConfigError, RunforgeError
 from runforge.handover import node_rank
 from runforge.identity import identity, joint
 from runforge.launch import launched
 from runforge.one_run import Plan, command_line, execute
 from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
-from runforge.tracking.run import Run
+from runforge.tracking.run import Run, true_status
 from runforge.tracking.store import Store, open_store
 from runforge.unfinished import going_on
 from runforge.warm import fork

@@ -8,7 +8,7 @@ from pathlib import Path
 from runforge.comparing.files import test_rows
 from runforge.comparison import Comparison
 from runforge.tracking.find import COMPARISON, KIND
-from runforge.tracking.run import Run
+from runforge.tracking.run import Run, true_status
 from runforge.tracking.store import Store
 
 COMPARED = "runforge.compared"
@@ -29,14 +29,10 @@ def record(store: Store, comparison: Comparison, folder: Path, command: str) -> 
         NOTE: _note(comparison),
     }
     run = Run.start(store, name, tags)
-    try:
+    with true_status(run):
         run.log_figures(dict(_figures(comparison)))
         run.log_folder(folder, FOLDER)
         run.log_table(TABLE, test_rows(comparison))
-    except BaseException as error:
-        run.end("FAILED", str(error) or type(error).__name__)
-        raise
-    run.end("FINISHED")
     return run.run_id
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from runforge.errors import StoreError
+from runforge.errors import Interrupted, StoreError
 from runforge.journal import MetricPoint, check_metric_name
 from runforge.redaction import HIDDEN, is_secret_name, redact
 from runforge.tracking.drivers import driver_tags, ownership
@@ -190,6 +191,20 @@ class Run:
 
     def _give(self, kind: str, path: Path | None = None, /, **values: Any) -> None:
         self._outbox.give(Write(kind, values, None if path is None else str(path)))
+
+
+@contextmanager
+def true_status(run: Run) -> Iterator[None]:
+    """Ends `run` as what happens inside says: FINISHED, FAILED or KILLED, with the cause."""
+    try:
+        yield
+    except Interrupted as error:
+        run.end("KILLED", str(error))
+        raise
+    except BaseException as error:
+        run.end("FAILED", str(error) or type(error).__name__)
+        raise
+    run.end("FINISHED")
 
 
 def _now_ms() -> int:
