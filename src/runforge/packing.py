@@ -26,6 +26,7 @@ from runforge.checksums import file_hash, write_checksums
 from runforge.errors import ConfigError, DataError
 from runforge.kept_rows import Keeper, Seen
 from runforge.manifest import Entry, write_manifest, write_quarantine
+from runforge.notices import collected
 from runforge.quality import Noticed, Used
 from runforge.reading import Reader, readable
 from runforge.sample import SPLITS, Modality, Sample, Source, parse_number
@@ -88,7 +89,11 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     Raises `DataError` where the data can't be used: too many refused, leakage, an empty split, a
     class without training samples, or a change of the data meanwhile.
     """
-    with new_folder(folder) as temporary, unchanged(root, besides=temporary):
+    with (
+        new_folder(folder) as temporary,
+        unchanged(root, besides=temporary),
+        collected() as notices,
+    ):
         samples = _listed(source, root)
         if not samples:
             raise DataError("there are no samples", where=str(root), mend="add data")
@@ -98,7 +103,7 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
         keeper = Keeper(kept if files else None, _decoding(modality, modality_node, layout))
         before = keeper.open()
         reader = Reader(modality, layout, settings.label_problem, workers, kept=before)
-        packing = _Packing(root, temporary, settings, samples, keeper, say)
+        packing = _Packing(root, temporary, settings, samples, keeper, say, notices)
         return packing.run(reader, dict(modality_node), dict(source_node), progress)
 
 
@@ -145,6 +150,8 @@ class _Packing:
     samples: Sequence[Sample]
     keeper: Keeper
     say: Callable[[str], None]
+    notices: list[str]
+    """What a person should know of the data, as it is noticed."""
 
     def run(
         self,
@@ -212,6 +219,7 @@ class _Packing:
             target_std=std,
             split_counts=used.counts(classes) if self._is_class else _sizes(used),
             quality=quality.report(used, targets.tolist(), classes, noticed),
+            notices=tuple(self.notices),
         )
 
     @property
@@ -290,7 +298,7 @@ def _fingerprint(
 ) -> str:
     """Over what the set holds, never over where it lies."""
     digest = hashlib.blake2b(digest_size=16)
-    held = {name: value for name, value in schema.to_dict().items() if name != "source"}
+    held = {k: v for k, v in schema.to_dict().items() if k not in ("source", "notices")}
     digest.update(json.dumps(held, sort_keys=True).encode())
     for entry in entries:
         digest.update(json.dumps([getattr(entry, name) for name in ENTRY_FIELDS]).encode())

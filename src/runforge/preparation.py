@@ -51,7 +51,7 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
         kept=places.kept_rows(project),
         say=_say,
     )
-    _say(_summary(schema))
+    _tell(schema)
     return schema
 
 
@@ -64,9 +64,12 @@ def shared_set(project: Path, settings: Settings, *, quiet: bool = False) -> Pat
     folder = places.sets(project) / _key(project, settings.data)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "schema.json").is_file():
+        made = not (folder / "schema.json").is_file()
+        if made:
             prepare(project, settings, folder, quiet=quiet)
     check_whole(folder)
+    if not made:
+        _tell(Schema.read(folder / "schema.json"))
     return folder
 
 
@@ -108,6 +111,12 @@ def _key(project: Path, data: DataSettings) -> str:
 
 def _say(text: str) -> None:
     print(f"prepare: {text}", file=sys.stderr)
+
+
+def _tell(schema: Schema) -> None:
+    for noticed in schema.notices:
+        _say(f"warning: {noticed}")
+    _say(_summary(schema))
 
 
 def _summary(schema: Schema) -> str:

@@ -47,6 +47,8 @@ class Schema:
     """Samples by split and class, `{"train": {"cat": 3}}`; the class is "" for a value."""
     quality: dict[str, Any] = field(default_factory=dict)
     """What preparing noticed: counts of refused, duplicated, conflicting and leaking samples."""
+    notices: tuple[str, ...] = ()
+    """What a person was told of the data, a line each. No part of the fingerprint."""
     source: dict[str, Any] = field(default_factory=dict)
     """The configuration node of the source: how more raw data are read (separator, what stands for
     a missing cell). No part of the fingerprint: the same data may be read in several ways."""

@@ -48,6 +48,8 @@ class DataSummary:
     splits: tuple[str, ...]
     rows: tuple[CountRow, ...]
     totals: tuple[int, ...]
+    notices: tuple[str, ...]
+    """What a person was told of the data."""
     noticed: Table
     """What preparing noticed."""
     refused: Table
@@ -64,6 +66,7 @@ def data_summary(background: Background) -> DataSummary:
         splits=splits,
         rows=tuple(CountRow(n, tuple(counts[s].get(n, 0) for s in splits)) for n in names),
         totals=tuple(sum(counts[split].values()) for split in splits),
+        notices=background.schema.notices,
         noticed=flattened(background.schema.quality),
         refused=_refused(background.quarantine),
     )
