@@ -36,6 +36,11 @@ SIGNATURES = (
 MASK = "masks?|seg|segmentations?|gt|ground_?truth|labels?|annotations?|annotated"
 MASK_STEM = re.compile(rf"(.+?)[ ._-]+(?:{MASK})(?:[ ._-]?\d+)?", re.IGNORECASE)
 MASK_FOLDER = re.compile(MASK, re.IGNORECASE)
+IMAGE_FOLDER = re.compile(
+    "images?|imgs?|pictures?|photos?|originals?|inputs?|raw|scans?", re.IGNORECASE
+)
+"""Beside such a folder one of masks holds no class: `mask/` beside `no_mask/` does."""
+
 VIEW_STEM = re.compile(r"(.+)([ ._-][A-Za-z][A-Za-z0-9]*)")
 """Such as `x_flip` beside `x`: another view of the same thing."""
 
@@ -149,7 +154,7 @@ def companions(paths: Sequence[str]) -> set[str]:
         elif MASK_FOLDER.fullmatch(place.parent.name):
             stem = named[1] if named else place.stem
             others = beside[place.parent.parent, stem]
-            if any(not MASK_FOLDER.fullmatch(name) for name in others):
+            if any(IMAGE_FOLDER.fullmatch(name) for name in others):
                 found.add(path)
     return found
 

@@ -187,9 +187,7 @@ def _check_filled(classes: list[Path], found: list[Listed]) -> None:
     for folder in classes:
         if text(folder.name) not in filled:
             empty = next(walk(folder, (folder.parent.resolve(),)), None) is None
-            what = (
-                "the class folder is empty" if empty else "no picture of the class folder is left"
-            )
+            what = "the class folder is empty" if empty else "no picture of it is left"
             mend = "fill it or remove it" if empty else "see data.source.include and .exclude"
             raise DataError(what, where=str(folder), mend=mend)
 
