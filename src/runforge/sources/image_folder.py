@@ -84,7 +84,7 @@ class ImageFolder:
             if split is not None:
                 found[split] = folder
         for split, folder in found.items():
-            if folder.name != split:
+            if folder.name.casefold() != split:
                 hint = "data.source.splits may say otherwise"
                 notice(f"{folder.name}/ is taken as the {split} split", hint=hint)
         return found
