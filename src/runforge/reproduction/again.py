@@ -24,8 +24,9 @@ from runforge.reproduction.rerun import Done, Orders, begun, rerun
 from runforge.reproduction.verdict import Evidence, Verdict, judge
 from runforge.reproduction.worktree import clean_worktree
 from runforge.tracking.artifacts import fetch_file
-from runforge.tracking.find import PRIMARY_METRIC, REPRODUCES, find_run
+from runforge.tracking.find import find_run
 from runforge.tracking.run import Run
+from runforge.tracking.search import PRIMARY_METRIC, REPRODUCES
 from runforge.tracking.store import Store, open_store
 
 REPRODUCTION, REPRODUCED_BY = "runforge.reproduction", "runforge.reproduced_by"
