@@ -50,7 +50,9 @@ def run(job: Job) -> dict[str, str]:
     model.to(device(settings.machine))
     check_same_data(model, prepared)
     predictions = predict_split(model, prepared, chosen.split)
-    validation = _validation(model, prepared, predictions)
+    validation = predictions
+    if chosen.split != selection.SPLIT:
+        validation = predict_split(model, prepared, selection.SPLIT)
     if not ranks.is_first():
         return {}
     figures = model.task.figures(predictions, resamples=chosen.resamples, seed=chosen.seed)
@@ -72,19 +74,8 @@ def held_out(prepared: PreparedSet) -> str:
     return selection.held_out(f"{schema.target_kind} {schema.target_name}", samples)
 
 
-def _validation(model: Model, prepared: PreparedSet, done: Predictions) -> Predictions | None:
-    """Of the whole validation split; None where the data have none."""
-    if done.split == selection.SPLIT:
-        return done
-    if not prepared.schema.count(selection.SPLIT):
-        return None
-    return predict_split(model, prepared, selection.SPLIT)
-
-
-def _value(model: Model, validation: Predictions | None, headline: str) -> dict[str, float]:
+def _value(model: Model, validation: Predictions, headline: str) -> dict[str, float]:
     """The headline metric on the validation split; nothing where it has no value there."""
-    if validation is None:
-        return {}
     figures = model.task.figures(validation, resamples=FEW, seed=0)
     value = figures.metrics[headline].value
     return {} if value is None else {headline: value}

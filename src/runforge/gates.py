@@ -88,9 +88,8 @@ def _held_against(
     if isinstance(champion, Evidence):
         yield from _against(candidate, champion, settings)
     elif champion is not None:
-        told = f"can't be told: the champion's run {champion.run_id[:8]} is gone"
-        told += ", and is replaced as asked" if champion.replace else ""
-        told += "" if champion.replace else " (--replace-champion takes its place all the same)"
+        told = f"can't be told, for the champion's run {champion.run_id[:8]} is gone: "
+        told += "replaced as asked" if champion.replace else "--replace-champion takes its place"
         yield Gate(NOT_WORSE, champion.replace, told, {})
 
 

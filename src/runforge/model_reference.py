@@ -60,13 +60,13 @@ def _of_version(store: Store, reference: str) -> Path:
         mend = "promote another run (`runforge promote RUN --replace-champion`), or name one"
         raise StoreError(what, where=store.shown_uri, mend=mend)
     if run is None or run.is_deleted:
-        print(f"model: warning: {_warning(version.run_id, run)}, taken: {folder}", file=sys.stderr)
+        print(f"model: warning: {_warning(version.run_id, run, folder)}", file=sys.stderr)
     print(f"model: run {run or version.run_id}", file=sys.stderr)
     return folder
 
 
-def _warning(run_id: str, run: RunInfo | None) -> str:
+def _warning(run_id: str, run: RunInfo | None, folder: Path) -> str:
     if run is None:
-        return f"run {run_id} is gone from the store; what is left of it here"
+        return f"run {run_id} is gone from the store; the copy in {folder} is used"
     restored = f"`mlflow runs restore --run-id {run_id}`"
-    return f"run {run} was deleted and `mlflow gc` will remove it (to keep it: {restored})"
+    return f"run {run} was deleted, and `mlflow gc` will remove it; keep it: {restored}"

@@ -51,9 +51,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _refusal(decision: Decision) -> str:
-    failed = [f"{gate.name} ({gate.told})" for gate in decision.gates if not gate.holds]
-    which = "this gate does not hold" if len(failed) == 1 else "these gates do not hold"
-    return f"run {decision.run_id} is refused, {which}: {'; '.join(failed)}"
+    failed = [f'"{gate.name}": {gate.told}' for gate in decision.gates if not gate.holds]
+    which = "gate" if len(failed) == 1 else "gates"
+    return f"run {decision.run_id} is refused by the {which} {'; '.join(failed)}"
 
 
 def _tell(store: Store, now: ModelVersion) -> None:

@@ -79,7 +79,8 @@ def _refuse_twice(infos: Sequence[RunInfo], references: Sequence[str]) -> None:
     for info, reference in zip(infos, references, strict=True):
         if info.run_id in seen:
             what = f"{seen[info.run_id]} and {reference} are the same run {info}"
-            raise UserError(what, mend="name different runs: `runforge runs` lists them")
+            mend = "name another (`runforge runs`) or train one: `runforge train network=mlp`"
+            raise UserError(what, mend=mend)
         seen[info.run_id] = reference
 
 

@@ -82,6 +82,9 @@ def _run(store: Store, project: Path, recorded: Recorded, copy: Path) -> Done:
     if done.undelivered:
         what = f"it was away while run {done.run_id} was recorded, which is not whole"
         raise StoreError(what, where=store.shown_uri, mend="try again when it answers")
+    if evaluated and done.run_id and not done.failed:
+        report = f"--run-id {done.run_id} --artifact-path evaluation/report.html"
+        print(f"reproduce: its report: `mlflow artifacts download {report}`", file=sys.stderr)
     return done
 
 

@@ -91,9 +91,7 @@ def roll_back(store: Store, model: str) -> tuple[ModelVersion, ModelVersion]:
             what, mend = f"there is no {model}@{CHAMPION}", "promote a run first"
             raise StoreError(what, where=store.shown_uri, mend=f"{mend}: `runforge promote RUN`")
         if previous is None:
-            what = (
-                f"version {champion.version} is the first {model}@{CHAMPION}: there is none before"
-            )
+            what = f"{model}@{CHAMPION} is version {champion.version}, with none before it"
             mend = "promote another run in its place: `runforge promote RUN`"
             raise StoreError(what, where=store.shown_uri, mend=mend)
         move(store, previous, champion)
