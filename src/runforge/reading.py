@@ -58,6 +58,31 @@ def readable(samples: Sequence[Sample]) -> Iterator[Raw]:
 
 
 @dataclass(frozen=True, slots=True)
+class Samples:
+    """`sample.Raws` of samples; `in_training` tells by the split that is given, and the content."""
+
+    samples: Sequence[Sample]
+    in_training: Callable[[str | None, str], bool]
+
+    def __iter__(self) -> Iterator[Raw]:
+        """All that can be read."""
+        return readable(self.samples)
+
+    def spread(self, most: int) -> Iterator[Raw]:
+        """At most so many, spread evenly over their listing."""
+        total = len(self.samples)
+        count = min(most, total)
+        return readable([self.samples[number * total // count] for number in range(count)])
+
+    def training(self) -> Iterator[Raw]:
+        """Those of the training split."""
+        for sample in self.samples:
+            for raw in readable([sample]):
+                if self.in_training(sample.split, content_id(raw)):
+                    yield raw
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """Reads and decodes samples with `workers` threads; `label_problem` may refuse a label."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -94,14 +94,30 @@ class PackedRows(Protocol):
         ...
 
 
+class Raws(Protocol):
+    """The raw samples that can be read, from disk at each look."""
+
+    def __iter__(self) -> Iterator[Raw]:
+        """All of them."""
+        ...
+
+    def spread(self, most: int) -> Iterator[Raw]:
+        """At most so many, spread evenly over their listing."""
+        ...
+
+    def training(self) -> Iterator[Raw]:
+        """Those of the training split."""
+        ...
+
+
 class Modality(Protocol):
     """How a sample is decoded, packed, normalised and shown.
 
     B samples; a packed row and an input have the shapes that a schema states.
     """
 
-    def layout(self, raws: Iterable[Raw]) -> dict[str, Any]:
-        """What `decode` must know of the whole data, as plain JSON values; sees each raw once."""
+    def layout(self, raws: Raws) -> dict[str, Any]:
+        """What `decode` must know of the whole data, as plain JSON values; reads what it must."""
         ...
 
     def decode(
@@ -109,7 +125,8 @@ class Modality(Protocol):
     ) -> np.ndarray:
         """One packed row, always of the same shape and type; raises `Refused`.
 
-        What a person should know of it is added to `remarks`: cells missing, a mode changed.
+        What a person should know of it is added to `remarks`: cells missing, a mode changed. One
+        that says behind `; ` what changes it is told on the console too, with its count.
         """
         ...
 
