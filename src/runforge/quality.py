@@ -27,7 +27,10 @@ class Used:
 
     samples: Sequence[Sample]
     contents: Sequence[str]
+    """Equal where what is learned from is equal."""
     splits: Sequence[str]
+    ids: Sequence[str]
+    """Of the samples as they lie there, not yet unique."""
 
     def given(self) -> list[str]:
         """The splits that the data give; what is left to us counts as training."""

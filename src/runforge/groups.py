@@ -1,0 +1,127 @@
+"""Rows that belong together (of one patient, one shop, one day) and lie in several splits."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from runforge.notices import notice
+from runforge.sample import Raw
+
+MOST_ROWS = 100_000
+"""The first ones; a group has few, and they are mostly near one another."""
+
+FEWEST_GROUPS, FEWEST_ROWS = 10, 30
+MOST_EACH = 0.1
+"""Share of the rows that a group has on average at most."""
+
+MOST_CONSTANT = 0.95
+"""Of another column: the share of neighbours in a group that are the same in it."""
+
+_CALLED_GROUP = re.compile(
+    r"patient|subject|person|user|customer|client|member|participant|speaker|animal|household"
+    r"|family|session|visitor|student|device|group|(^|[^a-z])(id|uid|uuid|guid)$"
+)
+_CAMEL_ID = re.compile(r"[a-z]I[dD]$|ID$")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """A column's cells as codes [N], -1 for missing."""
+
+    name: str
+    codes: np.ndarray
+    count: int
+    """Different values."""
+
+
+def of_numbers(name: str, numbers: np.ndarray) -> Column | None:
+    """Whole numbers, NaN for missing, as a column; None: they are no names of anything."""
+    numbers = numbers[:MOST_ROWS]
+    there = ~np.isnan(numbers)
+    if not (numbers[there] == np.round(numbers[there])).all():
+        return None
+    values, places = np.unique(numbers[there], return_inverse=True)
+    codes = np.full(len(numbers), -1)
+    codes[there] = places
+    return Column(name, codes, len(values))
+
+
+def of_cells(rows: Iterable[Raw], names: Sequence[str]) -> list[Column]:
+    """Columns of raw rows of a table."""
+    known: list[dict[str | None, int]] = [{None: -1} for _ in names]
+    codes: list[list[int]] = [[] for _ in names]
+    for row in islice(rows, MOST_ROWS):
+        assert isinstance(row, dict)
+        for name, numbers, found in zip(names, known, codes, strict=True):
+            found.append(numbers.setdefault(row.get(name), len(numbers) - 1))
+    given = zip(names, known, codes, strict=True)
+    return [Column(name, np.array(found), len(numbers) - 1) for name, numbers, found in given]
+
+
+def tell(columns: Sequence[Column], targets: np.ndarray, splits: np.ndarray) -> None:
+    """Tells of columns whose values each have a few rows, which lie in several splits."""
+    targets, splits = targets[:MOST_ROWS], splits[:MOST_ROWS]
+    if len(splits) < FEWEST_ROWS:
+        return
+    candidates = [column for column in columns if _may_be_groups(column)]
+    classes, places = np.unique(targets, return_inverse=True)
+    others = [c for c in columns if c not in candidates] + [Column("", places, len(classes))]
+    for column in candidates:
+        apart = _apart(column, splits)
+        if apart and _belong_together(column, others):
+            _tell(column, apart)
+
+
+def _may_be_groups(column: Column) -> bool:
+    rows = int((column.codes >= 0).sum())
+    if rows < 0.9 * len(column.codes) or column.count < FEWEST_GROUPS:
+        return False
+    return 2 * column.count <= rows and rows / column.count <= max(MOST_EACH * rows, 2)
+
+
+def _belong_together(column: Column, others: Sequence[Column]) -> bool:
+    """Called so; or what is told of it is the same in all its rows, and its rows follow."""
+    named = _CALLED_GROUP.search(column.name.lower()) or _CAMEL_ID.search(column.name)
+    same = any(_is_constant(column, other) for other in others)
+    return bool(named) or (same and _follow(column))
+
+
+def _follow(column: Column) -> bool:
+    """Whether rows of one value stand together, more than by chance."""
+    neighbours = float((column.codes[1:] == column.codes[:-1]).mean())
+    possible = 1 - column.count / len(column.codes)
+    return neighbours >= 0.5 * possible
+
+
+def _is_constant(column: Column, other: Column) -> bool:
+    """Whether the other column is the same in all rows of a value, far more than by chance."""
+    order = np.argsort(column.codes, kind="stable")
+    groups, values = column.codes[order], other.codes[order]
+    together = groups[1:] == groups[:-1]
+    if other.count < 2 or not together.any():
+        return False
+    shares = np.bincount(values - values.min()) / len(values)
+    by_chance = float((shares**2).sum())
+    alike = float((values[1:] == values[:-1])[together].mean())
+    return by_chance < 0.8 and alike >= MOST_CONSTANT
+
+
+def _apart(column: Column, splits: np.ndarray) -> int:
+    """How many values lie in more than one split."""
+    there = column.codes >= 0
+    pairs = set(zip(column.codes[there].tolist(), splits[there].tolist(), strict=True))
+    return sum(count > 1 for count in Counter(code for code, _ in pairs).values())
+
+
+def _tell(column: Column, apart: int) -> None:
+    notice(
+        f"{apart} of {column.count} values of {column.name!r} have rows in more than one split: if"
+        " they are of one person or thing, test rows are known from training, and figures too good",
+        hint="give the splits in a column of the table and name it in data.source.split_column",
+    )
