@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 
 from runforge.notices import notice
+from runforge.overrides import typed
 from runforge.sample import Raw
 
 MOST_ROWS = 100_000
@@ -38,6 +39,7 @@ class Column:
     codes: np.ndarray
     count: int
     """Different values."""
+    is_input: bool
 
 
 def of_numbers(name: str, numbers: np.ndarray) -> Column | None:
@@ -49,7 +51,7 @@ def of_numbers(name: str, numbers: np.ndarray) -> Column | None:
     values, places = np.unique(numbers[there], return_inverse=True)
     codes = np.full(len(numbers), -1)
     codes[there] = places
-    return Column(name, codes, len(values))
+    return Column(name, codes, len(values), is_input=True)
 
 
 def of_cells(rows: Iterable[Raw], names: Sequence[str]) -> list[Column]:
@@ -61,7 +63,10 @@ def of_cells(rows: Iterable[Raw], names: Sequence[str]) -> list[Column]:
         for name, numbers, found in zip(names, known, codes, strict=True):
             found.append(numbers.setdefault(row.get(name), len(numbers) - 1))
     given = zip(names, known, codes, strict=True)
-    return [Column(name, np.array(found), len(numbers) - 1) for name, numbers, found in given]
+    return [
+        Column(name, np.array(found), len(numbers) - 1, is_input=False)
+        for name, numbers, found in given
+    ]
 
 
 def tell(columns: Sequence[Column], targets: np.ndarray, splits: np.ndarray) -> None:
@@ -71,10 +76,16 @@ def tell(columns: Sequence[Column], targets: np.ndarray, splits: np.ndarray) -> 
         return
     candidates = [column for column in columns if _may_be_groups(column)]
     classes, places = np.unique(targets, return_inverse=True)
-    others = [c for c in columns if c not in candidates] + [Column("", places, len(classes))]
+    target = Column("", places, len(classes), is_input=False)
+    others = [target, *(column for column in columns if column not in candidates)]
+    told = list[Column]()
     for column in candidates:
-        apart = _apart(column, splits)
-        if apart and _belong_together(column, others):
+        if any(_is_constant(other, column) and other.count == column.count for other in told):
+            continue
+        apart, same = _apart(column, splits), [_is_constant(column, other) for other in others]
+        # Equal rows lie in one split; others that do were put there.
+        if (apart or all(same)) and (_is_called_a_group(column) or (any(same) and _follow(column))):
+            told.append(column)
             _tell(column, apart)
 
 
@@ -85,11 +96,8 @@ def _may_be_groups(column: Column) -> bool:
     return 2 * column.count <= rows and rows / column.count <= max(MOST_EACH * rows, 2)
 
 
-def _belong_together(column: Column, others: Sequence[Column]) -> bool:
-    """Called so; or what is told of it is the same in all its rows, and its rows follow."""
-    named = _CALLED_GROUP.search(column.name.lower()) or _CAMEL_ID.search(column.name)
-    same = any(_is_constant(column, other) for other in others)
-    return bool(named) or (same and _follow(column))
+def _is_called_a_group(column: Column) -> bool:
+    return bool(_CALLED_GROUP.search(column.name.lower()) or _CAMEL_ID.search(column.name))
 
 
 def _follow(column: Column) -> bool:
@@ -120,8 +128,12 @@ def _apart(column: Column, splits: np.ndarray) -> int:
 
 
 def _tell(column: Column, apart: int) -> None:
+    each = len(column.codes) / column.count
+    found = f"{apart} of them in more than one split" if apart else "equal rows, in one split"
+    leave = f"; it is an input too, to leave it out: {typed('data.source.ignore', [column.name])}"
     notice(
-        f"{apart} of {column.count} values of {column.name!r} have rows in more than one split: if"
-        " they are of one person or thing, test rows are known from training, and figures too good",
-        hint="give the splits in a column of the table and name it in data.source.split_column",
+        f"the {column.count} values of {column.name!r} have {each:.3g} rows each, {found}: if they"
+        " are of one person or thing, they are no independent samples, and figures look too good",
+        hint="to keep them together, name a column that says train, validation or test in"
+        f" data.source.split_column{leave if column.is_input else ''}",
     )

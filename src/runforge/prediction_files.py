@@ -41,7 +41,7 @@ class PredictedBlock:
     def frame(self) -> polars.DataFrame:
         """A row for each sample; probabilities and values stay float32."""
         named: dict[str, Any] = {"where": self.where, "id": self.ids}
-        remarks = polars.Series("remark", self.remarks, polars.String)
+        remarks = polars.Series("remark", [r or None for r in self.remarks], polars.String)
         if not self.classes:
             value = np.ascontiguousarray(self.values[:, 0])
             return polars.DataFrame(
@@ -75,7 +75,7 @@ class _Csv:
     def write(self, block: PredictedBlock) -> None:
         frame = block.frame()
         texts = [
-            polars.Series(column.name, [inert(cell) for cell in column])
+            polars.Series(column.name, [cell and inert(cell) for cell in column], polars.String)
             for column in frame.select(polars.col(polars.String))
         ]
         safe = frame.with_columns(texts).rename({name: inert(name) for name in frame.columns})
