@@ -60,6 +60,36 @@ def readable(samples: Sequence[Sample]) -> Iterator[Raw]:
             continue
 
 
+def identity_of(sample: Sample, raw: Raw) -> str:
+    """Of the sample as it lies there, whatever was read of it."""
+    return content_id(raw if sample.whole is None else sample.whole())
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """`sample.Raws` of samples; `in_training` tells by the split that is given, and the content."""
+
+    samples: Sequence[Sample]
+    in_training: Callable[[str | None, str], bool]
+
+    def __iter__(self) -> Iterator[Raw]:
+        """All that can be read."""
+        return readable(self.samples)
+
+    def spread(self, most: int) -> Iterator[Raw]:
+        """At most so many, spread evenly over their listing."""
+        total = len(self.samples)
+        count = min(most, total)
+        return readable([self.samples[number * total // count] for number in range(count)])
+
+    def training(self) -> Iterator[Raw]:
+        """Those of the training split."""
+        for sample in self.samples:
+            for raw in readable([sample]):
+                if self.in_training(sample.split, identity_of(sample, raw)):
+                    yield raw
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Reads and decodes samples with `workers` threads; `label_problem` may refuse a label."""
@@ -122,7 +152,7 @@ class Reader:
         identity: str | None = None
         try:
             raw = sample.read()
-            identity = content_id(raw if sample.whole is None else sample.whole())
+            identity = identity_of(sample, raw)
             problem = self.label_problem(sample.label)
             if problem is not None:
                 raise Refused(problem)

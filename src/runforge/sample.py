@@ -115,6 +115,22 @@ class PackedRows(Protocol):
         ...
 
 
+class Raws(Protocol):
+    """The raw samples that can be read, from disk at each look."""
+
+    def __iter__(self) -> Iterator[Raw]:
+        """All of them."""
+        ...
+
+    def spread(self, most: int) -> Iterator[Raw]:
+        """At most so many, spread evenly over their listing."""
+        ...
+
+    def training(self) -> Iterator[Raw]:
+        """Those of the training split."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Examined:
     """All samples of a prepared set, N of them, for a modality to look at."""
@@ -143,8 +159,8 @@ class Modality(Protocol):
     B samples; a packed row and an input have the shapes that a schema states.
     """
 
-    def layout(self, raws: Iterable[Raw]) -> dict[str, Any]:
-        """What `decode` must know of the whole data, as plain JSON values; sees each raw once."""
+    def layout(self, raws: Raws) -> dict[str, Any]:
+        """What `decode` must know of the whole data, as plain JSON values; reads what it must."""
         ...
 
     def decode(
@@ -152,7 +168,8 @@ class Modality(Protocol):
     ) -> np.ndarray:
         """One packed row, always of the same shape and type; raises `Refused`.
 
-        What a person should know of it is added to `remarks`: cells missing, a mode changed.
+        What a person should know of it is added to `remarks`: cells missing, a mode changed. One
+        that says behind `; ` what changes it is told on the console too, with its count.
         """
         ...
 
