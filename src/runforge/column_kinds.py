@@ -151,7 +151,7 @@ def _apart(values: np.ndarray) -> list[float]:
     for place, next_to, others in ((0, 1, values[1:]), (-1, -2, values[:-1])):
         value, gap = float(values[place]), abs(values[next_to] - values[place])
         spread = others.max() - others.min()
-        nines = abs(value) >= 9 and re.fullmatch(r"9+", f"{abs(value):.0f}") is not None
+        nines = not -9 < value < 99 and re.fullmatch(r"9+", f"{abs(value):.0f}") is not None
         # Nothing is below 0, there is no small number, and the others are many and near.
         zero = place == 0 and value == 0 and len(others) >= 20 and gap >= 0.2 * spread
         if (nines and value.is_integer() and gap > spread) or zero:

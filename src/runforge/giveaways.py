@@ -166,12 +166,13 @@ def _value_said(table: Table, place: int) -> float:
 
 def _edges(column: np.ndarray) -> np.ndarray:
     """Between values where there are few, else such that as many rows lie between two of them."""
-    values = np.unique(column[~np.isnan(column)])
-    if len(values) <= BINS:
+    there = column[~np.isnan(column)]
+    values, most = np.unique(there), max(2, min(BINS, len(there) // (2 * FEWEST_EACH)))
+    if len(values) <= most:
         edges: np.ndarray = (values[1:] + values[:-1]) / 2
         return edges
-    quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
-    return np.asarray(np.unique(np.quantile(column[~np.isnan(column)], quantiles)))
+    quantiles = np.linspace(0, 1, most + 1)[1:-1]
+    return np.asarray(np.unique(np.quantile(there, quantiles)))
 
 
 def _binned(column: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -40,18 +40,19 @@ class Column:
     count: int
     """Different values."""
     is_input: bool
+    are_names: bool = True
+    """Of a thing each: no measurements."""
 
 
-def of_numbers(name: str, numbers: np.ndarray) -> Column | None:
-    """Whole numbers, NaN for missing, as a column; None: they are no names of anything."""
+def of_numbers(name: str, numbers: np.ndarray) -> Column:
+    """Numbers, NaN for missing; only whole ones may be names of something."""
     numbers = numbers[:MOST_ROWS]
     there = ~np.isnan(numbers)
-    if not (numbers[there] == np.round(numbers[there])).all():
-        return None
+    whole = bool((numbers[there] == np.round(numbers[there])).all())
     values, places = np.unique(numbers[there], return_inverse=True)
     codes = np.full(len(numbers), -1)
     codes[there] = places
-    return Column(name, codes, len(values), is_input=True)
+    return Column(name, codes, len(values), is_input=True, are_names=whole)
 
 
 def of_cells(rows: Iterable[Raw], names: Sequence[str]) -> list[Column]:
@@ -91,7 +92,8 @@ def tell(columns: Sequence[Column], targets: np.ndarray, splits: np.ndarray) -> 
 
 def _may_be_groups(column: Column) -> bool:
     rows = int((column.codes >= 0).sum())
-    if rows < 0.9 * len(column.codes) or column.count < FEWEST_GROUPS:
+    few = column.count < FEWEST_GROUPS
+    if few or not column.are_names or rows < 0.9 * len(column.codes):
         return False
     return 2 * column.count <= rows and rows / column.count <= max(MOST_EACH * rows, 2)
 

@@ -149,8 +149,7 @@ class Table:
                 examined.classes,
             )
         )
-        packed = (groups.of_numbers(name, examined.rows[:, i]) for i, name in enumerate(names))
-        columns = [column for column in packed if column is not None]
+        columns = [groups.of_numbers(name, examined.rows[:, i]) for i, name in enumerate(names)]
         columns += groups.of_cells(examined.whole(), _besides(examined, layout))
         groups.tell(columns, examined.targets, examined.splits)
 
