@@ -29,7 +29,7 @@ from runforge.manifest import Entry, write_manifest, write_quarantine
 from runforge.notices import collected, notice
 from runforge.quality import Noticed, Used
 from runforge.reading import Reader, Samples
-from runforge.sample import SPLITS, Modality, Sample, Source, parse_number
+from runforge.sample import SPLITS, Examined, Modality, Sample, Source, parse_number
 from runforge.schema import Conflicting, Schema, TargetKind
 from runforge.splitting import Shares, assign, unique_ids
 from runforge.twins import mark, twins
@@ -150,6 +150,7 @@ def _listed(source: Source, root: Path) -> Sequence[Sample]:
 class _Listing:
     """What became of each sample, and what was written of them."""
 
+    ids: Sequence[str | None]
     contents: Sequence[str | None]
     reasons: Sequence[str | None]
     packed_shape: tuple[int, ...]
@@ -198,6 +199,7 @@ class _Packing:
             self._check(used, classes)
             targets = self._targets(used, classes)
             entries = list(_entries(self.samples, listing, used))
+            self._examine(reader, used, targets, classes)
             self._write(entries, targets)
             schema = self._schema(reader, modality_node, listing, used, classes, targets)
             hashes = {prepared.INPUTS: inputs_hash.result()}
@@ -260,22 +262,24 @@ class _Packing:
         return self.settings.target_kind == "class"
 
     def _decode(self, reader: Reader, progress: bool) -> _Listing:
+        ids: list[str | None] = []
         contents: list[str | None] = []
         reasons: list[str | None] = []
         remarks = Counter[str]()
         seen, kept, marks = Seen(), 0, list[int]()
         with RowWriter(self.folder / prepared.INPUTS) as writer:
             for decoded in reader.read(self.samples, progress=progress):
+                ids.append(decoded.id)
                 contents.append(decoded.content)
                 reasons.append(decoded.refused)
                 remarks.update(decoded.remarks)
-                if decoded.row is not None and decoded.content is not None:
+                if decoded.row is not None and decoded.id is not None:
                     writer.append(decoded.row)
                     marks.append(mark(decoded.row))
-                    seen.add(decoded.content, decoded.remarks, decoded.gist)
+                    seen.add(decoded.id, decoded.remarks, decoded.gist)
                 kept += decoded.kept
         shape, dtype = writer.shape, str(writer.dtype)
-        return _Listing(contents, reasons, shape, dtype, remarks, seen, kept, marks)
+        return _Listing(ids, contents, reasons, shape, dtype, remarks, seen, kept, marks)
 
     def _without_conflicts(self, listing: _Listing) -> _Listing:
         """Where asked for, samples whose targets contradict one another are refused after all."""
@@ -307,13 +311,14 @@ class _Packing:
         return list(labels) if self._is_class else [float(label) for label in labels]
 
     def _used(self, listing: _Listing) -> Used:
-        found = zip(self.samples, listing.contents, listing.reasons, strict=True)
-        pairs = [(sample, c) for sample, c, reason in found if reason is None and c is not None]
-        samples, contents = [sample for sample, _ in pairs], [content for _, content in pairs]
-        splits = assign(contents, [s.split for s in samples], self.settings.shares)
+        found = zip(self.samples, listing.ids, listing.contents, listing.reasons, strict=True)
+        used = [(s, i, c) for s, i, c, reason in found if reason is None and i and c]
+        samples = [sample for sample, _, _ in used]
+        ids, contents = [identity for _, identity, _ in used], [content for *_, content in used]
+        splits = assign(ids, contents, [s.split for s in samples], self.settings.shares)
         rows = open_rows(self.folder / prepared.INPUTS) if contents else np.empty(0)
         alike = [contents[first] for first in twins(rows, listing.marks)]
-        return Used(samples, contents, splits, alike)
+        return Used(samples, contents, splits, alike, ids)
 
     def _check(self, used: Used, classes: Sequence[str]) -> None:
         if not self.settings.allow_leakage:
@@ -331,16 +336,29 @@ class _Packing:
             return np.array([index[label] for label in labels], dtype=np.int64)
         return np.array([float(label) for label in labels], dtype=np.float32)
 
+    def _examine(
+        self, reader: Reader, used: Used, targets: np.ndarray, classes: Sequence[str]
+    ) -> None:
+        examine = getattr(reader.modality, "examine", None)
+        if examine is None:
+            return
+        rows, splits = open_rows(self.folder / prepared.INPUTS), np.array(used.splits)
+        examined = Examined(
+            *(rows, targets, self.settings.target_name, classes, splits),
+            lambda: ((sample.whole or sample.read)() for sample in used.samples),
+        )
+        examine(examined, reader.layout)
+
     def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
         rows = Selected(open_rows(self.folder / prepared.INPUTS), training)
         return reader.modality.statistics(rows, reader.layout)
 
 
 def _entries(samples: Sequence[Sample], listing: _Listing, used: Used) -> Iterator[Entry]:
-    ids = zip(unique_ids(used.contents), used.splits, count(), strict=False)
-    for sample, content, reason in zip(samples, listing.contents, listing.reasons, strict=True):
+    ids = zip(unique_ids(used.ids), used.splits, count(), strict=False)
+    for sample, found, reason in zip(samples, listing.ids, listing.reasons, strict=True):
         if reason is not None:
-            yield Entry(content, sample.where, sample.label, None, None, reason)
+            yield Entry(found, sample.where, sample.label, None, None, reason)
         else:
             identity, split, row = next(ids)
             yield Entry(identity, sample.where, sample.label, split, row, None)

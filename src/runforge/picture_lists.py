@@ -7,14 +7,15 @@ folders differ (`train/x.png` where `images/train/x.png` lies), a name, or a nam
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from runforge import dialect
 from runforge.cells import Row, check_header, checked, decoded, some
+from runforge.dialect import Wanted
 from runforge.errors import DataError
 from runforge.files import Found, entries, walk
 from runforge.notices import notice
@@ -22,7 +23,6 @@ from runforge.picture_files import Chooser, Listed, counted, is_picture, listed,
 from runforge.sample import Sample
 from runforge.split_folders import split_of
 
-SEPARATORS = ",;\t|"
 LABELS = ("label", "class", "target", "category", "labels", "class_name", "class_label", "y")
 SPLIT_COLUMNS = ("split", "subset", "partition", "set")
 TRIED_ROWS = 200
@@ -212,16 +212,13 @@ def found(root: Path) -> PictureList | None:
 
 
 def _read(file: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, with the separator that the header holds most of."""
-    content = decoded(file)
-    first = content.split("\n", 1)[0]
-    separator = max(SEPARATORS, key=first.count)
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
+    """Header and rows."""
+    content, _ = decoded(file, None)
+    form = dialect.find(content, None, None, Wanted([], None))
     try:
-        rows = [Row(reader.line_num, cells) for cells in reader if cells]
+        rows = [Row(line, cells) for line, cells in form.rows(content)]
     except csv.Error as error:
-        what = f"line {reader.line_num} is no CSV ({error})"
-        raise DataError(what, where=str(file), mend="check its quotes") from error
+        raise DataError(str(error), where=str(file), mend="check its quotes") from error
     if len(rows) < 2:
         raise DataError("has no rows", where=str(file), mend="it must have a header and rows")
     header = rows[0].cells

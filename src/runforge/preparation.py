@@ -57,6 +57,17 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
     return schema
 
 
+def check(project: Path, data: DataSettings) -> None:
+    """Raises `DataError` for what can be told of the raw data without reading them.
+
+    Called before anything heavy starts; what it looks at is imported for preparing anyway.
+    """
+    root, source = data_root(project, data), targets.build(plain(data.source))
+    told = getattr(source, "check", None)
+    if told is not None:
+        told(root)
+
+
 def shared_set(project: Path, settings: Settings, *, quiet: bool = False) -> Path:
     """The prepared set of this configuration's data as they lie there now, made if needed.
 

@@ -28,9 +28,12 @@ class Used:
 
     samples: Sequence[Sample]
     contents: Sequence[str]
+    """Equal where what is learned from is equal."""
     splits: Sequence[str]
     alike: Sequence[str]
     """For each the content of the first sample that is packed to the same row: its own mostly."""
+    ids: Sequence[str]
+    """Of the samples as they lie there, not yet unique."""
 
     def given(self) -> list[str]:
         """The splits that the data give; what is left to us counts as training."""
