@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from runforge import environment, git
-from runforge.dvc_files import LOCK, dvc_hash
-from runforge.places import outermost_project
+from runforge.dvc_files import dvc_hash
+from runforge.places import NOT_THE_PIPELINES, outermost_project
 from runforge.redaction import redact, redact_arguments
 
 MAIN_PACKAGES = (
@@ -28,8 +28,6 @@ MAIN_PACKAGES = (
     "dvc",
     "numpy",
 )
-OWN_OUTPUTS = (LOCK, "params.yaml")
-"""What the pipeline itself rewrites in a work tree: their change makes no tree dirty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +128,8 @@ def collect(
 def _git_state(project: Path) -> GitState | None:
     if git.output(project, "rev-parse", "--is-inside-work-tree") != "true":
         return None
-    others = ("--", ":/", *(f":(exclude,top,glob)**/{name}" for name in OWN_OUTPUTS))
-    changes = git.output(project, "status", "--porcelain", "--untracked-files=normal", *others)
+    status = ("status", "--porcelain", "--untracked-files=normal", *NOT_THE_PIPELINES)
+    changes = git.output(project, *status)
     return GitState(
         commit=git.output(project, "rev-parse", "--verify", "--quiet", "HEAD") or None,
         branch=git.output(project, "symbolic-ref", "--quiet", "--short", "HEAD") or None,
