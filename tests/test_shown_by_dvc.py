@@ -79,9 +79,7 @@ def test_every_plot_loads_and_those_of_the_task_have_data(
     assert json.loads(differing.stdout)["data"].keys() == drawn
 
 
-def test_a_fresh_clone_has_the_main_figures(
-    evaluated: tuple[str, Project], tmp_path: Path
-) -> None:
+def test_a_fresh_clone_has_the_main_figures(evaluated: tuple[str, Project], tmp_path: Path) -> None:
     _, project = evaluated
     every = json.loads((project.folder / "out/evaluation/metrics.json").read_text())
     main = json.loads((project.folder / "metrics.json").read_text())

@@ -17,6 +17,7 @@ from runforge.prepared import PreparedSet, find_set
 from runforge.tracking.artifacts import PREDICTIONS, download_bundle, fetch_file
 from runforge.tracking.find import PRIMARY_METRIC, RunInfo
 from runforge.tracking.store import Store
+from runforge.tracking.values import figures
 
 
 def evidence_of(store: Store, run: RunInfo) -> Evidence:
@@ -28,8 +29,8 @@ def evidence_of(store: Store, run: RunInfo) -> Evidence:
             mend = "name a run that was evaluated: `runforge runs`"
             raise StoreError("it was not evaluated", where=f"run {run}", mend=mend)
         predictions = Predictions.read(file)
-    own = f"{split}/"
-    numbers = {n.removeprefix(own): v for n, v in run.metrics.items() if n.startswith(own)}
+        every = figures(store, run, Path(folder))
+    numbers = {n.removeprefix(f"{split}/"): value for n, value in every.items()}
     return Evidence(run.run_id, name, numbers, predictions)
 
 

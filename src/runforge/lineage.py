@@ -73,7 +73,7 @@ class Lineage:
         return asdict(self)
 
     def to_tags(self) -> dict[str, str]:
-        """Flat tags `runforge.…`; what is not known is left out."""
+        """Flat texts `runforge.…`; what is not known is left out."""
         tags = {
             **self._git_tags(),
             "data_dvc_hash": self.data_dvc_hash,
