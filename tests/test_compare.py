@@ -346,7 +346,7 @@ def test_what_the_command_records_prints_and_writes(place, two, tmp_path) -> Non
     assert run.metrics.keys() == {f"difference/{metric}" for metric in rows}
     assert run.experiment_id != place.store.experiment_id
     beside = place.store.client.get_experiment(run.experiment_id)
-    assert beside.name == f"{place.store.experiment_name}-comparisons"
+    assert beside.name == "runforge-comparisons"
     assert Path(beside.artifact_location.removeprefix("file://")).is_relative_to(
         place.project.folder / "mlruns"
     )

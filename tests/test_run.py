@@ -150,7 +150,7 @@ def test_ends_of_intervals_are_no_metrics_and_each_split_keeps_its_own(run):
 
 
 def test_more_intervals_than_a_tag_holds_are_metrics(run):
-    names = [f"test/{number:060}" for number in range(80)]
+    names = [f"test/{number:060}" for number in range(120)]
     figures = {f"{n}{end}": 0.123 for n in names for end in ("", "_low", "_high")}
     run.log_figures(figures)
     assert recorded(run).data.metrics == figures

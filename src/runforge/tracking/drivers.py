@@ -1,8 +1,7 @@
 """Which driver a run has, and the end of runs whose driver is gone.
 
-A driver that was killed, or that died with its machine, can't end its run. The run's tags (`origin`)
-say which process it was, so exactly that a number given to another process later is not taken for
-it.
+A driver that was killed, or that died with its machine, can't end its run. Its tags say which
+process it was (`origin`), so exactly that a number given to another one later is not taken for it.
 """
 
 from __future__ import annotations
