@@ -14,8 +14,9 @@ from runforge.evidence import evidence_of
 from runforge.lineage import collect
 from runforge.metrics.classification import classification_figures
 from runforge.reproduction.comparison import metrics
-from runforge.tracking.find import PRIMARY_METRIC, RunInfo, find_run
+from runforge.tracking.find import find_run
 from runforge.tracking.run import Run
+from runforge.tracking.search import PRIMARY_METRIC, RunInfo
 from runforge.tracking.store import Store, open_store
 from runforge.tracking.values import facts, figures, metric_values
 from tests.test_evaluation import digits, write

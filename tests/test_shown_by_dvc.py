@@ -83,13 +83,16 @@ def test_a_fresh_clone_has_the_main_figures(evaluated: tuple[str, Project], tmp_
     _, project = evaluated
     every = json.loads((project.folder / "out/evaluation/metrics.json").read_text())
     main = json.loads((project.folder / "metrics.json").read_text())
+    validation = json.loads((project.folder / "out/evaluation/validation.json").read_text())
+    assert validation and main.pop("validation") == validation
     assert 3 <= len(main) <= 8 and main.items() <= every.items()
     assert not [name for name in main if name.endswith(("_low", "_high"))]
     subprocess.run(["git", "clone", "-q", project.folder, tmp_path / "clone"], check=True)
     clone = Project(tmp_path / "clone")
     shown = json.loads(clone.run("dvc", "metrics", "show", "--json").stdout)
     (told,) = shown.values()
-    assert told["data"]["metrics.json"]["data"] == pytest.approx(main)
+    found = told["data"]["metrics.json"]["data"]
+    assert found.pop("validation") == validation and found == pytest.approx(main)
     name = next(iter(main))
     (clone.folder / "metrics.json").write_text(json.dumps({**main, name: main[name] + 1}))
     changed = json.loads(clone.run("dvc", "metrics", "diff", "HEAD", "--json").stdout)

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from runforge import lineage_file, profile_file
+from runforge import lineage_file, profile_file, selection
 from runforge.choices import Choices
 from runforge.config import flatten
 from runforge.lineage import Lineage
@@ -135,12 +135,15 @@ def record_profile(run: Run, folder: Path) -> None:
 def record_evaluation(run: Run, evaluation: Path, split: str) -> None:
     """The main figures as metrics named after the split, and in the run's description.
 
-    All figures and the rest of the evaluation are artifacts.
+    With the validation figure that the run may be chosen by. All figures and the rest of the
+    evaluation are artifacts.
     """
-    every, main = (_numbers(evaluation / name) for name in (METRICS, MAIN_METRICS))
+    files = (METRICS, MAIN_METRICS, selection.FILE)
+    every, main, chosen_by = (_numbers(evaluation / name) for name in files)
     ends = {f"{name}{end}" for name in main for end in (LOW, HIGH)}
     shown = {name: value for name, value in every.items() if name in {*main, *ends}}
     run.log_figures({f"{split}/{name}": value for name, value in shown.items()})
+    run.log_figures({f"{selection.PREFIX}{name}": value for name, value in chosen_by.items()})
     run.describe(_described(split, main, every))
     run.log_folder(evaluation, "evaluation")
     for picture in sorted((evaluation / "pictures").glob("*.png")):

@@ -123,7 +123,9 @@ def answers(schema: Schema) -> dict[int | str, dict[str, Any]]:
         named = {"type": "object", "properties": dict.fromkeys(schema.classes, number)}
         named["required"] = list(schema.classes)
         one = {"predicted": {"enum": list(schema.classes)}, "probabilities": named}
-    listed = {"type": "array", "items": _object(one)}
+    # What is unlike training: a category that it never saw, a number far outside.
+    remarks = {"remarks": {"type": "array", "items": {"type": "string"}}}
+    listed = {"type": "array", "items": _object(one, remarks)}
     good = _object({"predictions": listed})
     error = _object({"error": {"type": "string"}})
     told = dict.fromkeys(ERRORS, ("An error, in one line.", error))
@@ -131,5 +133,7 @@ def answers(schema: Schema) -> dict[int | str, dict[str, Any]]:
     return {status: described(shape, text) for status, (text, shape) in told.items()}
 
 
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": dict(properties), "required": list(properties)}
+def _object(properties: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`more`: what may be absent."""
+    named = {**properties, **(more or {})}
+    return {"type": "object", "properties": named, "required": list(properties)}

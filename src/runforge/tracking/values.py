@@ -9,7 +9,7 @@ from runforge.errors import StoreError
 from runforge.foreign import read_json, typed
 from runforge.metrics.figures import METRICS
 from runforge.tracking.artifacts import fetch_file
-from runforge.tracking.find import PRIMARY_METRIC, RunInfo
+from runforge.tracking.search import PRIMARY_METRIC, RunInfo
 from runforge.tracking.store import Store, errors_of_store
 
 T = TypeVar("T")
