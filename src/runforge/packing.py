@@ -31,6 +31,7 @@ from runforge.quality import Noticed, Used
 from runforge.reading import Reader, readable
 from runforge.sample import SPLITS, Modality, Sample, Source, parse_number
 from runforge.schema import Schema, TargetKind
+from runforge.single_precision import packed_targets
 from runforge.splitting import Shares, assign, unique_ids
 from runforge.unchanged import unchanged
 
@@ -265,7 +266,8 @@ class _Packing:
         if self._is_class:
             index = {name: code for code, name in enumerate(classes)}
             return np.array([index[label] for label in labels], dtype=np.int64)
-        return np.array([float(label) for label in labels], dtype=np.float32)
+        values = np.array([float(label) for label in labels])
+        return packed_targets(values, self.settings.target_name)
 
     def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
         rows = Selected(open_rows(self.folder / prepared.INPUTS), training)

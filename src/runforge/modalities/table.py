@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runforge.cell_forms import category_index
 from runforge.errors import ConfigError, DataError, Refused
 from runforge.ordering import natural_order
 from runforge.sample import PackedRows, Raw, Shown, parse_number
+from runforge.single_precision import origin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +51,7 @@ class Table:
     def layout(self, raws: Iterable[Raw]) -> dict[str, Any]:
         """`numbers`, `categories` with their values, `indicators`: the columns with missing cells.
 
+        `origins`, of numbers that 32-bit floats tell apart only when counted from there: by name.
         Raises `DataError` where the columns don't fit what the configuration names.
         """
         columns: dict[str, dict[str | None, None]] = {}
@@ -62,7 +65,9 @@ class Table:
         for name in categories:
             if name not in self.categories:
                 _check_category(name, values[name])
+        origins = {n: o for n in numbers if (o := _origin(values[n]))}
         return {
+            **({"origins": origins} if origins else {}),
             "numbers": numbers,
             "categories": [_category(name, values[name]) for name in categories],
             "indicators": [name for name in (*numbers, *categories) if None in columns[name]],
@@ -71,12 +76,13 @@ class Table:
     def decode(
         self, raw: Raw, layout: Mapping[str, Any], remarks: list[str] | None = None
     ) -> np.ndarray:
-        """float32 [F]: numbers, then codes of categories (−1 unknown); NaN is missing.
+        """float32 [F]: numbers (from their origins on), then codes of categories (−1 unknown).
 
-        Remarks: which cells are missing.
+        NaN is missing. Remarks: which cells are missing.
         """
         cells = _cells(raw)
-        numbers = [_number(cells, name) for name in layout["numbers"]]
+        origins = layout.get("origins", {})
+        numbers = [_number(cells, name) - origins.get(name, 0.0) for name in layout["numbers"]]
         codes = [_code(cells, column["name"], column["values"]) for column in layout["categories"]]
         if remarks is not None:
             remarks += [f"{name!r} missing" for name, cell in cells.items() if cell is None]
@@ -123,8 +129,9 @@ class Table:
 
     def show(self, row: np.ndarray, layout: Mapping[str, Any]) -> Shown:
         """A line `name: value` for each column."""
-        count = len(layout["numbers"])
-        texts = ["missing" if math.isnan(v) else f"{v:.6g}" for v in row[:count].tolist()]
+        count, origins = len(layout["numbers"]), layout.get("origins", {})
+        numbers = zip(layout["numbers"], row[:count].tolist(), strict=True)
+        texts = [_number_text(value, origins.get(name, 0.0)) for name, value in numbers]
         for column, code in zip(layout["categories"], row[count:].tolist(), strict=True):
             texts.append(_category_text(column["values"], code))
         names = _names(layout)
@@ -215,7 +222,13 @@ def _code(cells: Mapping[str, str | None], name: str, values: list[str]) -> floa
     cell = _given(cells, name)
     if cell is None:
         return math.nan
-    return float(values.index(cell)) if cell in values else UNKNOWN
+    index = category_index(cell, values)
+    return UNKNOWN if index is None else float(index)
+
+
+def _origin(cells: Sequence[str]) -> float:
+    read = (parse_number(cell) for cell in cells)
+    return origin(np.array([value for value in read if value is not None]))
 
 
 def _number_input(rows: PackedRows, column: int) -> dict[str, float]:
@@ -238,6 +251,12 @@ def _indicator_input(rows: PackedRows, column: int) -> dict[str, float]:
 def _category_input(rows: PackedRows, column: int, code: int) -> dict[str, float]:
     seen = bool((rows[:, column] == code).any())
     return {"column": float(column), "code": float(code), "category": float(seen)}
+
+
+def _number_text(value: float, counted_from: float) -> str:
+    if math.isnan(value):
+        return "missing"
+    return f"{value + counted_from:.15g}" if counted_from else f"{value:.6g}"
 
 
 def _category_text(values: Sequence[str], code: float) -> str:

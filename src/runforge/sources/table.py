@@ -18,6 +18,7 @@ import polars
 
 from runforge.cells import Row, check_header, checked, decoded, in_batches, parquet_cells, some
 from runforge.errors import ConfigError, DataError
+from runforge.files import leaves
 from runforge.sample import SPLITS, Raw, Rows, Sample
 
 
@@ -100,7 +101,7 @@ class Table:
             raise DataError(
                 "there is no such file", where=str(path), mend="set data.root or data.source.file"
             )
-        if not path.resolve().is_relative_to(root.resolve()):
+        if leaves(path, root):
             mend = "move the file into data.root"
             raise ConfigError(
                 f"{self.file} leaves the data folder", where="data.source.file", mend=mend
