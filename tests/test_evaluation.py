@@ -60,6 +60,7 @@ def write(folder: Path, predictions: Predictions, figures: Figures, **changed: A
     parts: dict[str, Any] = {
         "predictions": predictions,
         "figures": figures,
+        "chosen_by": {"accuracy": 0.75},
         "schema": schema,
         "history": History((HistoryRow(0, 1, {"train/loss": 1.0}),)),
         "shown": lambda _: Shown(np.zeros((8, 8, 3), np.uint8), ()),
@@ -101,6 +102,7 @@ def test_files_of_a_classification(folder: Path) -> None:
         "reliability.csv",
         "report.html",
         "roc.csv",
+        "validation.json",
     ]
     assert [path.name for path in folder.parent.iterdir()] == ["evaluation"]
     assert (folder / "report.html").stat().st_size < 1_500_000
@@ -158,6 +160,7 @@ def test_files_of_a_regression(tmp_path: Path) -> None:
         "predictions.parquet",
         "report.html",
         "residuals.csv",
+        "validation.json",
     ]
     header, *rows = read_csv(folder / "residuals.csv")
     assert header == ["id", "actual", "predicted", "residual"] and len(rows) == 142

@@ -23,7 +23,7 @@ STAGES = ("compose", "prepare", "train", "evaluate")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project whose pipeline ran once, committed."""
     project = make_project(tmp_path_factory.mktemp("pipeline") / "project")
-    project.edit("conf/experiment/digits.yaml", "max_epochs: 20", "max_epochs: 2")
+    project.edit("conf/experiment/images.yaml", "max_epochs: 20", "max_epochs: 2")
     project.runforge("sample", "digits")
     thin_out(project.folder / "data", 30)
     project.run("dvc", "add", "--quiet", "data")
@@ -148,7 +148,7 @@ def test_the_pipeline_on_two_devices_gives_the_same_figures(copy: Project) -> No
 
 def test_a_moved_data_root_is_taken_by_the_second_repro(copy: Project) -> None:
     shutil.copytree(copy.folder / "data", copy.folder / "other")
-    copy.edit("conf/data/digits.yaml", "root: data", "root: other")
+    copy.edit("conf/data/images.yaml", "root: data", "root: other")
     first = copy.run("dvc", "repro", code=None)
     assert first.returncode != 0
     assert "data.root is now other" in first.stderr and "once more" in first.stderr
@@ -157,10 +157,10 @@ def test_a_moved_data_root_is_taken_by_the_second_repro(copy: Project) -> None:
 
 
 def test_a_mistake_in_conf_stops_the_pipeline_with_one_line(copy: Project) -> None:
-    copy.edit("conf/experiment/digits.yaml", "learning_rate: 0.003", "learning_rate: -1")
+    copy.edit("conf/experiment/images.yaml", "learning_rate: 0.003", "learning_rate: -1")
     done = copy.run("dvc", "repro", code=None)
     assert done.returncode != 0
-    assert "conf/experiment/digits.yaml: optimizer.learning_rate" in done.stderr
+    assert "conf/experiment/images.yaml: optimizer.learning_rate" in done.stderr
     assert "Traceback" not in done.stderr
 
 

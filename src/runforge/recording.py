@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from runforge import lineage_file, profile_file
+from runforge import lineage_file, profile_file, selection
 from runforge.choices import Choices
 from runforge.config import flatten
 from runforge.lineage import Lineage
@@ -118,8 +118,10 @@ def record_profile(run: Run, folder: Path) -> None:
 
 def record_evaluation(run: Run, evaluation: Path, split: str) -> None:
     """Figures as metrics named after the split, the rest of the evaluation as artifacts."""
-    figures = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
-    run.log_figures({f"{split}/{name}": float(value) for name, value in figures.items()})
+    of_files = {"metrics.json": f"{split}/", selection.FILE: selection.PREFIX}
+    for file, prefix in of_files.items():
+        figures = json.loads((evaluation / file).read_text(encoding="utf-8"))
+        run.log_figures({f"{prefix}{name}": float(value) for name, value in figures.items()})
     run.log_folder(evaluation, "evaluation")
     for picture in sorted((evaluation / "pictures").glob("*.png")):
         run.log_picture(picture, picture.stem)

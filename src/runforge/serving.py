@@ -72,11 +72,13 @@ class Service:
                 body = await read_body(request, self._limits.body_bytes)
                 with self._batcher.coming():
                     loop = asyncio.get_running_loop()
-                    rows = await loop.run_in_executor(self._pool, self.decoder.packed, kind, body)
+                    packed = loop.run_in_executor(self._pool, self.decoder.packed, kind, body)
+                    rows, remarks = await packed
                 values = await self._batcher.predict(rows)
         except Busy:
             raise Rejected(503, "too many requests are waiting; try again later") from None
-        return self._told(values)
+        told = zip(self._told(values), remarks, strict=True)
+        return [{**one, "remarks": remark} for one, remark in told]
 
     def _forward(self, rows: np.ndarray) -> np.ndarray:
         return predict_rows(self.model, rows, self._device)

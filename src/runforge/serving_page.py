@@ -74,6 +74,8 @@ def answers(schema: Schema) -> dict[int | str, dict[str, Any]]:
     if schema.classes:
         named = {"type": "object", "properties": dict.fromkeys(schema.classes, number)}
         one = {"predicted": {"enum": list(schema.classes)}, "probabilities": named}
+    # What is unlike training: a category that it never saw, a number far outside.
+    one["remarks"] = {"type": "array", "items": {"type": "string"}}
     listed = {"type": "array", "items": {"type": "object", "properties": one}}
     good = {"type": "object", "properties": {"predictions": listed}}
     error = {"type": "object", "properties": {"error": {"type": "string"}}}

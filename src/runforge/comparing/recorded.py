@@ -7,8 +7,8 @@ from pathlib import Path
 
 from runforge.comparing.files import test_rows
 from runforge.comparison import Comparison
-from runforge.tracking.find import COMPARISON, KIND
 from runforge.tracking.run import Run, true_status
+from runforge.tracking.search import COMPARISON, KIND
 from runforge.tracking.store import Store
 
 COMPARED = "runforge.compared"

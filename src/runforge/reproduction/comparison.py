@@ -16,7 +16,7 @@ from runforge.bundle_file import DESCRIPTION, WEIGHTS
 from runforge.metrics.together import confusion_counts
 from runforge.predictions import Predictions
 from runforge.tracking.artifacts import BUNDLE, PREDICTIONS, fetch_file
-from runforge.tracking.find import RunInfo
+from runforge.tracking.search import RunInfo
 from runforge.tracking.store import Store
 from runforge.tracking.values import Values, metric_values
 
