@@ -30,6 +30,7 @@ from runforge.cells import (
 from runforge.decimals import with_commas, with_points
 from runforge.dialect import UTF8, Dialect, Wanted
 from runforge.errors import ConfigError, DataError
+from runforge.files import leaves
 from runforge.notices import notice
 from runforge.overrides import typed
 from runforge.sample import SPLITS, Rows, Sample
@@ -166,7 +167,7 @@ class Table:
             there = [found.name for found in tables(root)]
             mend = f"set data.root or data.source.file{f'; there: {some(there)}' if there else ''}"
             raise DataError("there is no such file", where=str(path), mend=mend)
-        if not path.resolve().is_relative_to(root.resolve()):
+        if leaves(path, root):
             mend = "move the file into data.root"
             raise ConfigError(
                 f"{self.file} leaves the data folder", where="data.source.file", mend=mend
