@@ -10,7 +10,9 @@ from runforge.help_texts import BATCH_SIZE_HELP, EXPORT_HELP, PREDICT_HELP, SERV
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 A_RUN = "its id, the beginning of one, its name, latest, best or best:DATA"
-REF_HELP = "a run (id, beginning of one, name, latest, best), models:/NAME@ALIAS or a folder"
+REF_HELP = (
+    "a run (id, beginning of one, name, latest, best, best:DATA), models:/NAME@ALIAS or a folder"
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from runforge.metrics.rates import class_rows
 from runforge.metrics.together import confusion_counts
 from runforge.predictions import Predictions
 from runforge.settings import PromotionSettings
+from runforge.wording import counted
 
 NOT_WORSE = "not worse than the champion"
 
@@ -108,7 +109,7 @@ def _against(
     yield Gate(
         "same test set",
         comparable(candidate.predictions, champion.predictions),
-        f"{both.shared} samples of both, {len(both.relabelled)} of them relabelled",
+        f"{counted(both.shared, 'sample')} of both, {len(both.relabelled)} of them relabelled",
         {"samples": len(candidate.predictions.ids), "shared": both.shared},
     )
     found = pairs(both)

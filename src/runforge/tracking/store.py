@@ -27,6 +27,7 @@ from runforge.tracking.away import bound_requests
 from runforge.tracking.drivers import close_dead_runs
 from runforge.tracking.moved import follow_project
 from runforge.tracking.outbox import Delivery, deliver
+from runforge.wording import counted
 
 with warnings.catch_warnings():
     # MLflow 3.17 declares its tables with an option that SQLAlchemy 2.1 gave up; nothing of ours.
@@ -178,7 +179,10 @@ def _made_file(project: Path, uri: str) -> SqlAlchemyStore:
 
 def _deliver_waiting(store: Store) -> None:
     for delivery in deliver(store.client, store.project):
-        found = delivery.problem or f"{delivery.writes} writes that had waited were delivered"
+        waited = counted(
+            delivery.writes, "write that had waited was", "writes that had waited were"
+        )
+        found = delivery.problem or f"{waited} delivered"
         print(f"runforge: run {delivery.run_id}: {found}", file=sys.stderr)
 
 
