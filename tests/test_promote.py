@@ -14,7 +14,7 @@ from tests.conftest import Project, clean_environment
 from tests.jobs import digits_project
 
 SHORT = ("machine=cpu", "network=mlp", "network.hidden=[32]", "evaluation.resamples=100")
-MODEL = "digits"
+MODEL = "images"
 
 
 @pytest.fixture(scope="module")

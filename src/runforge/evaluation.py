@@ -10,7 +10,7 @@ from typing import Any
 from runforge import selection
 from runforge.atomic import new_folder
 from runforge.history import History
-from runforge.metrics.figures import Curve, Figures, Scatter
+from runforge.metrics.figures import MAIN_METRICS, METRICS, Curve, Figures, Scatter
 from runforge.metrics.worst import worst_cases
 from runforge.predictions import Predictions
 from runforge.report.background import Background
@@ -21,7 +21,7 @@ from runforge.sample import Shown
 from runforge.schema import Schema
 from runforge.spreadsheet import write_csv
 
-PREDICTIONS, METRICS, REPORT = "predictions.parquet", "metrics.json", "report.html"
+PREDICTIONS, REPORT = "predictions.parquet", "report.html"
 CONFUSION, RESIDUALS, PER_CLASS = "confusion.csv", "residuals.csv", "per_class.csv"
 PICTURES = "pictures"
 
@@ -56,6 +56,7 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
     with new_folder(folder) as temporary:
         predictions.write(temporary / PREDICTIONS)
         _write_metrics(temporary / METRICS, figures.numbers())
+        _write_metrics(temporary / MAIN_METRICS, figures.main_numbers())
         _write_metrics(temporary / selection.FILE, chosen_by)
         _write_tables(temporary, predictions, figures)
         _write_pictures(temporary / PICTURES, drawn, tiles)

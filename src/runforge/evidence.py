@@ -22,6 +22,7 @@ from runforge.tracking.artifacts import (
 )
 from runforge.tracking.search import KIND, PRIMARY_METRIC, RunInfo, run_of_id
 from runforge.tracking.store import Store
+from runforge.tracking.values import figures
 
 
 def evidence_of(store: Store, run: RunInfo) -> Evidence:
@@ -61,8 +62,8 @@ def _recorded(store: Store, run: RunInfo) -> Evidence | None:
         if file is None or not name:
             return None
         predictions = Predictions.read(file)
-    own = f"{split}/"
-    numbers = {n.removeprefix(own): v for n, v in run.metrics.items() if n.startswith(own)}
+        every = figures(store, run, Path(folder))
+    numbers = {n.removeprefix(f"{split}/"): value for n, value in every.items()}
     return Evidence(run.run_id, name, numbers, predictions)
 
 

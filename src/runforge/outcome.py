@@ -53,7 +53,9 @@ def record(store: Store, parent: Run) -> Outcome:
     parent.log_table("trials.json", [_row(trial) for trial in found.trials])
     best = found.best
     if best is not None:
-        parent.log_figures({k: v for k, v in best.metrics.items() if not k.startswith("system/")})
+        measured = f"{best.tags.get(PRIMARY_METRIC, '').partition('/')[0]}/"
+        shown = (measured, selection.PREFIX)  # what it learned on the way is on its own page
+        parent.log_figures({k: v for k, v in best.metrics.items() if k.startswith(shown)})
         tags = (PRIMARY_METRIC, selection.METRIC, selection.HELD_OUT)
         own = {"runforge.best_trial": best.name, "runforge.best_run_id": best.run_id}
         parent.set_tags({**own, **{tag: best.tags[tag] for tag in tags if tag in best.tags}})

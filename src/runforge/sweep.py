@@ -18,6 +18,7 @@ from runforge.handover import node_rank
 from runforge.identity import identity, joint
 from runforge.launch import launched
 from runforge.one_run import Plan, command_line, execute
+from runforge.recording import record_origin
 from runforge.tracking.find import children
 from runforge.tracking.run import Run, true_status
 from runforge.tracking.search import KIND, SWEEP
@@ -55,7 +56,7 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         origin = lineage.collect(
             project, data_root=None, command=command_line(), overrides=overrides
         )
-        parent.set_tags(origin.to_tags())
+        record_origin(parent, origin)
         parent_id = parent.run_id
         done = {t.name for t in children(store, parent_id) if t.status == "FINISHED"}
 

@@ -61,8 +61,9 @@ class Pair:
 
 def compare(pair: Pair) -> tuple[Check, ...]:
     """Every check, in the order in which a run does what they are about."""
-    ids = (pair.was.run_id, pair.now.run_id)
-    was, now = (metric_values(pair.store, run_id) for run_id in ids)
+    was, now = (
+        metric_values(pair.store, run, pair.folder / run.run_id) for run in (pair.was, pair.now)
+    )
     return (
         _tags("data fingerprint", pair, "runforge.data_fingerprint"),
         _tags("initial weights", pair, "runforge.initial_weights"),
