@@ -44,7 +44,7 @@ def parse_numbers(texts: Sequence[str]) -> np.ndarray | None:
     except ValueError:
         return None
     # A nan is not within it either.
-    fits = bool((np.abs(values) <= _GREATEST).all()) and not any("_" in text for text in texts)
+    fits = bool((np.abs(values) <= _GREATEST).all()) and "_" not in "\n".join(texts)
     return values if fits else None
 
 
