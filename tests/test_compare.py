@@ -202,6 +202,26 @@ def test_runs_that_are_no_more_apart_than_chance(place, tmp_path) -> None:
     assert found.winner is None and "no more than chance makes" in found.verdicts[0]
 
 
+def test_ids_that_were_taken_in_another_way_are_no_other_samples(place, tmp_path) -> None:
+    """A run of an older version: the same rows of a table under other ids."""
+    was = entries(place)
+    now = [replace(e, id=f"{e.id}0") for e in was]
+    tags = {"runforge.data_fingerprint": "f" * 32}
+    given = answers(place, 0)
+    a = recorded(place, tmp_path, given, manifest=was)
+    renamed = replace(given, ids=np.array([f"{one}0" for one in given.ids]))
+    b = recorded(place, tmp_path, renamed, manifest=now, tags=tags)
+    comparison = compared(place, tmp_path, a, b)
+    (data,) = comparison.data
+    assert not data.added and not data.removed
+    assert f"{len(was) - 1} of {len(was) - 1} samples have the same place and label" in data.note
+    assert "train it again" in data.note
+    assert "no sample in common" in comparison.samples.notes[0]
+    half = [e if i % 2 else n for i, (e, n) in enumerate(zip(was, now, strict=True))]
+    c = recorded(place, tmp_path, given, manifest=half[: len(was) // 2], tags=tags)
+    assert compared(place, tmp_path, a, c).data[0].note == ""
+
+
 def test_samples_added_removed_relabelled_and_moved(place, tmp_path) -> None:
     was = entries(place)
     now = [replace(was[0], id="new"), *was[2:]]

@@ -58,6 +58,8 @@ def data(
         return DataChange(fingerprints, note=note)
     was, now = (_used(path) for path in (paths[0], paths[1]))
     both = [name for name in was if name in now]
+    if note := _renamed(was, now):
+        return DataChange(fingerprints, note=note)
     return DataChange(
         fingerprints,
         added=tuple(name for name in now if name not in was),
@@ -74,6 +76,20 @@ def _used(path: Path) -> dict[str, Entry]:
         mend = "compare other runs"
         raise DataError(f"no whole manifest ({error})", where=str(path), mend=mend) from error
     return {entry.id: entry for entry in entries if entry.id and entry.row is not None}
+
+
+def _renamed(was: Mapping[str, Entry], now: Mapping[str, Entry]) -> str:
+    """That most samples lie where they lay and are called otherwise; empty where they are not."""
+    ids = {(entry.where, entry.label): name for name, entry in now.items()}
+    there = [(name, ids.get((entry.where, entry.label))) for name, entry in was.items()]
+    other = sum(found is not None and found != name for name, found in there)
+    if 2 * other <= len(was):
+        return ""
+    return (
+        f"{other} of {len(was)} samples have the same place and label and other ids: their cells"
+        " were changed, or one run is of a version that took the ids of a table's rows from the"
+        " chosen columns alone; train it again to compare sample by sample"
+    )
 
 
 def _moved(
