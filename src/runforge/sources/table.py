@@ -246,7 +246,7 @@ class Table:
     def _found(self, form: Dialect, encoding: str) -> str:
         """What was found out and is not as most files are."""
         odd = [
-            ("separator", form.separator, self.separator, ","),
+            ("separator", form.separator + " " * form.padded, self.separator, ","),
             ("quote", form.quote, self.quote, '"'),
             ("encoding", encoding, self.encoding, UTF8),
         ]
