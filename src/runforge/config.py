@@ -51,12 +51,13 @@ def find_project(start: Path | None = None) -> Path:
 def compose(project: Path, overrides: Sequence[str] = ()) -> Composed:
     """Composes `conf/` with Hydra overrides and checks the result; raises `ConfigError`."""
     try:
-        return _composed(project, overrides)
+        return composed(project, overrides)
     except Mistyped as error:
-        raise tried(error, overrides, partial(_composed, project)) from error
+        raise tried(error, overrides, partial(composed, project)) from error
 
 
-def _composed(project: Path, overrides: Sequence[str]) -> Composed:
+def composed(project: Path, overrides: Sequence[str]) -> Composed:
+    """The same; a mistyped override is not looked into."""
     values, choices = composing.composed(project, overrides)
     origin = Origin(project, overrides, choices)
     return Composed(values, check(values, origin), tuple(overrides))
@@ -116,7 +117,7 @@ def trials(project: Path, overrides: Sequence[str]) -> list[tuple[str, ...]]:
     except Mistyped as error:
 
         def first(given: Sequence[str]) -> Composed:
-            return _composed(project, composing.trials(project, given)[0])
+            return composed(project, composing.trials(project, given)[0])
 
         raise tried(error, overrides, first) from error
 

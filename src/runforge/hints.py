@@ -103,11 +103,13 @@ def _told(found: str, candidate: Candidate, error: Mistyped) -> str:
     if isinstance(error, NoChoice):
         return f"did you mean {shown}? {error.mend}"
     same = key_of(found) == key_of(candidate.words[0])
-    return (f"write {shown}" if same else f"did you mean {shown}?") + error.more
+    if error.more or same:
+        return f"write {shown}{error.more}"
+    return f"did you mean {shown}?"
 
 
 def _serving(
-    candidate: Candidate, overrides: Sequence[str], compose: Compose
+    candidate: Candidate, overrides: Sequence[str], compose: Compose, most: int = 2
 ) -> tuple[str | None, ConfigError | None]:
     """The override that serves: the candidate, or what it is mistyped for; else the refusal."""
     given = _replaced(overrides, candidate)
@@ -115,9 +117,10 @@ def _serving(
     if refused is None:
         return candidate.override, None
     if isinstance(refused, Mistyped):
-        for again in refused.candidates[:2]:
-            if refusal(again.override, _replaced(given, again), compose) is None:
-                return again.override, refused
+        for again in refused.candidates[:most]:
+            found, _ = _serving(again, given, compose, most - 1)
+            if found is not None:
+                return found, refused
     return None, refused
 
 

@@ -68,6 +68,22 @@ _WORDS = {
 MOST_PARTS = 100
 """Of a list that is written out again."""
 
+VALUES = {
+    **dict.fromkeys(("cuda", "cuda:0", "nvidia"), "gpu"),
+    **dict.fromkeys(("tpu", "mps", "xla", "xpu"), "auto"),
+    **dict.fromkeys(("32", "fp32", "float32", "float", "32-bit"), "32-true"),
+    **dict.fromkeys(("bf16", "bfloat16"), "bf16-mixed"),
+    **dict.fromkeys(("16", "fp16", "float16", "half"), "16-mixed"),
+    **dict.fromkeys(("val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("gray", "grey", "grayscale", "greyscale"), "L"),
+    **dict.fromkeys(("color", "colour", "bgr", "rgba"), "RGB"),
+    **dict.fromkeys(("categorical", "classification", "label"), "class"),
+    **dict.fromkeys(("continuous", "regression", "number"), "value"),
+    **dict.fromkeys(("minimize", "lower"), "min"),
+    **dict.fromkeys(("maximize", "higher"), "max"),
+}
+"""Values of other tools, each with ours."""
+
 _PLAIN = re.compile(r"[A-Za-z_/][\w/.-]*(?: [\w/.-]+)*", re.ASCII)
 """Texts that Hydra's grammar reads as they are."""
 _WORDS_OF_YAML = re.compile(r"(?i)true|false|null|nan|inf")
@@ -169,6 +185,8 @@ def values(raw: str, kinds: Sequence[str], options: Sequence[str]) -> Iterator[s
     `kinds` are pydantic's names of what is wrong, `options` the words that are right.
     """
     bare = raw.strip(" '\"")
+    ours = VALUES.get(bare.lower(), "")
+    yield from [ours] if ours in options else []
     yield from closest(bare, options)
     wrong = " ".join(kinds)
     if "string" not in wrong and bare.lower() in _WORDS:

@@ -139,7 +139,7 @@ TYPED = [
     _typed("an unknown precision", "trainer.precision=fp8", "trainer.precision", MEND),
     _typed("no epoch", "trainer.max_epochs=0", "trainer.max_epochs", MEND),
     _typed("an unknown split", "evaluation.split=valid", "write `evaluation.split=validation`"),
-    _typed("an unknown device", "machine.accelerator=tpu", "write `machine.accelerator=gpu`"),
+    _typed("an unknown device", "machine.accelerator=tpu", "write `machine.accelerator=auto`"),
     _typed("no device", "machine.devices=0", "machine.devices", MEND),
     _typed("a share of dropout above 1", "network.dropout=1.5", "network.dropout", MEND),
     _typed("a width of 0", "network.filters=[0]", "network.filters", MEND),
