@@ -17,6 +17,7 @@ from runforge.errors import Interrupted, RunforgeError, UserError, of_the_machin
 from runforge.process import leave
 from runforge.redaction import redact
 from runforge.usage import no_option
+from runforge.user import make_known
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -29,10 +30,13 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _run(given: Sequence[str] | None) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent anywhere unasked
+    # Of what is started from here: a `queue.py` in the project is not Python's.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         options = _parse(given)
         module = options.module or f"stages.{options.stage}"
         with signals.as_interrupts():
+            make_known()
             if "DVC_STAGE" in os.environ:
                 signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-METRICS = "metrics.json"
+from runforge.metrics.figures import METRICS
 
 
 def print_figures(evaluation: Path) -> None:

@@ -12,6 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+METRICS, MAIN_METRICS = "metrics.json", "main_metrics.json"
+"""Files of an evaluation: every number; the main metrics alone, without ends of intervals."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -118,6 +121,11 @@ class Figures:
             parts = {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
             flat.update({key: float(part) for key, part in parts.items() if part is not None})
         return flat
+
+    def main_numbers(self) -> dict[str, float]:
+        """Flat name → number of the main metrics alone; what is undefined is left out."""
+        values = {name: self.metrics[name].value for name in self.main}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def non_finite_figure(count: int) -> Figure:
