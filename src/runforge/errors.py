@@ -35,8 +35,10 @@ class UserError(RunforgeError):
 
     def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
         self.what, self.where, self.mend = what, where, mend
-        line = f"{where}: {what}" if where else what
-        super().__init__(" ".join((f"{line}; {mend}" if mend else line).split()))
+        line = " ".join((f"{where}: {what}" if where else what).split())
+        # What is pasted keeps its blanks.
+        hint = " ".join(part.strip() for part in mend.splitlines())
+        super().__init__(f"{line}; {hint}" if hint else line)
 
 
 class ConfigError(UserError):

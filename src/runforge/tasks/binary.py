@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt
@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 from runforge.classes import check_classes, class_weight_tensor, classification_metrics
 from runforge.errors import ConfigError
 from runforge.losses import build_loss
-from runforge.schema import Schema
+from runforge.schema import Schema, TargetKind
 
 if TYPE_CHECKING:
     from runforge.metrics.figures import Figures
@@ -33,6 +33,7 @@ class Binary(nn.Module):
     one logit, or where there are more than two classes.
     """
 
+    learns: ClassVar[TargetKind] = "class"
     class_weights: Tensor | None
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt
@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 
 from runforge.classes import check_classes, class_weight_tensor, classification_metrics
 from runforge.losses import build_loss
-from runforge.schema import Schema
+from runforge.schema import Schema, TargetKind
 
 if TYPE_CHECKING:
     from runforge.metrics.figures import Figures
@@ -27,6 +27,7 @@ class Multiclass(nn.Module):
     Raises `ConfigError` where the target is a value or the loss is none for classes.
     """
 
+    learns: ClassVar[TargetKind] = "class"
     class_weights: Tensor | None
 
     def __init__(
