@@ -89,6 +89,7 @@ def test_files_of_a_classification(folder: Path) -> None:
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         "confusion.csv",
         "metrics.json",
+        "notes.txt",
         "per_class.csv",
         "pictures/confusion.png",
         "pictures/learning_curves.png",
@@ -154,6 +155,7 @@ def test_files_of_a_regression(tmp_path: Path) -> None:
     write(folder, predictions, regression_figures(predictions, resamples=200, seed=0))
     assert sorted(path.name for path in folder.iterdir()) == [
         "metrics.json",
+        "notes.txt",
         "pictures",
         "predictions.parquet",
         "report.html",

@@ -35,7 +35,8 @@ SHOWN = 5
 def run(job: Job) -> dict[str, str]:
     """Evaluates the bundle at `job.model` and, on rank 0, writes `job.evaluation`.
 
-    Returns the run's tag that names the headline figure and which way is better.
+    Returns the run's tags: the headline figure's name and which way is better, whether the model is
+    better than a constant answer, and what else a person should know of the figures.
     """
     settings = Settings.model_validate(job.configuration)
     chosen = settings.evaluation
@@ -51,7 +52,14 @@ def run(job: Job) -> dict[str, str]:
     _write(job, chosen.worst, model, prepared, predictions, figures)
     headline = figures.main[0]
     direction = "max" if figures.metrics[headline].better == "higher" else "min"
-    return {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
+    told = {
+        "runforge.baseline": figures.baseline.told if figures.baseline else "",
+        "runforge.notes": " ".join(figures.notes),
+    }
+    return {
+        "runforge.primary_metric": f"{chosen.split}/{headline}:{direction}",
+        **{name: text for name, text in told.items() if text},
+    }
 
 
 def _model(job: Job) -> Model:

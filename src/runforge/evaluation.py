@@ -21,6 +21,8 @@ from runforge.schema import Schema
 from runforge.spreadsheet import write_csv
 
 PREDICTIONS, METRICS, REPORT = "predictions.parquet", "metrics.json", "report.html"
+NOTES = "notes.txt"
+"""What a person should read beside the figures, a line each."""
 CONFUSION, RESIDUALS, PER_CLASS = "confusion.csv", "residuals.csv", "per_class.csv"
 PICTURES = "pictures"
 
@@ -54,6 +56,8 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
         predictions.write(temporary / PREDICTIONS)
         _write_metrics(temporary / METRICS, figures)
         _write_tables(temporary, predictions, figures)
+        notes = "".join(f"{line}\n" for line in figures.told())
+        (temporary / NOTES).write_text(notes, encoding="utf-8")
         _write_pictures(temporary / PICTURES, drawn, tiles)
         html = page(predictions, figures, background, pictures=drawn, tiles=tiles)
         (temporary / REPORT).write_text(html, encoding="utf-8")

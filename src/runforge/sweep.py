@@ -11,10 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from runforge import config, lineage, signals
 from runforge.auto import Chooser, Chosen
 from runforge.config import Composed
@@ -23,6 +19,7 @@ from runforge.handover import node_rank
 from runforge.identity import identity, joint
 from runforge.launch import launched
 from runforge.one_run import Plan, command_line, execute
+from runforge.terminal import print_table, with_interval
 from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
 from runforge.tracking.run import Run, true_status
 from runforge.tracking.store import Store, open_store
@@ -211,22 +208,16 @@ def _shown(primary: str) -> tuple[str, ...]:
 
 
 def _with_interval(trial: TrialInfo, name: str) -> str:
-    if name not in trial.metrics:
-        return "–"
-    ends = [trial.metrics.get(f"{name}_{end}", math.nan) for end in ("low", "high")]
-    return f"{trial.metrics[name]:.4g} ({ends[0]:.4g} – {ends[1]:.4g})"
+    numbers = (trial.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    return with_interval(*numbers)
 
 
 def _tell(trials: Sequence[TrialInfo]) -> None:
     """Prints the table of trials, the best first; raises where one did not finish."""
     name = next((t.tags[PRIMARY_METRIC] for t in trials if PRIMARY_METRIC in t.tags), "")
     primary = name.rpartition(":")[0]
-    table = Table("trial", f"{primary} (95% interval)", "status", "run")
-    for trial in trials:
-        table.add_row(
-            escape(trial.name), _with_interval(trial, primary), trial.status, trial.run_id[:8]
-        )
-    Console(stderr=True).print(table)
+    rows = [(t.name, _with_interval(t, primary), t.status.lower(), t.run_id[:8]) for t in trials]
+    print_table(("trial", f"{primary} (95% interval)", "status", "run"), rows, to=sys.stderr)
     lost = [trial for trial in trials if trial.status != "FINISHED"]
     if lost:
         names = "; ".join(trial.name for trial in lost)

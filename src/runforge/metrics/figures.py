@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from runforge.metrics.baseline import Baseline
+
+NO_RESAMPLE_DIFFERS = "every resample gives this value: no interval can be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,13 @@ class Figures:
     scatter: Scatter | None = None
     notes: tuple[str, ...] = ()
     """Sentences that a reader must see beside the numbers."""
+    baseline: Baseline | None = None
+    """What always giving the same answer comes to, and whether this is better."""
+
+    def told(self) -> tuple[str, ...]:
+        """What a person should read beside the numbers, a line each."""
+        held = (f"The model is {self.baseline.told}.",) if self.baseline else ()
+        return (*held, *self.notes)
 
     def undefined(self) -> dict[str, str]:
         """The metrics without a value, each with the reason."""
