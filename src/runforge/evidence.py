@@ -30,7 +30,7 @@ def evidence_of(store: Store, run: RunInfo) -> Evidence:
         predictions = Predictions.read(file)
     own = f"{split}/"
     numbers = {n.removeprefix(own): v for n, v in run.metrics.items() if n.startswith(own)}
-    return Evidence(run.run_id, name, numbers, predictions)
+    return Evidence(run.run_id, numbers, predictions)
 
 
 def bundle_of(store: Store, project: Path, run_id: str) -> Path:
