@@ -68,6 +68,7 @@ def write(folder: Path, predictions: Predictions, figures: Figures, **changed: A
         "configuration": {"seed": 0},
         "run_id": "0123abcd",
         "quarantine": None,
+        "manifest": None,
     }
     write_evaluation(folder, **{**parts, **changed})
 

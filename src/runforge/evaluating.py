@@ -21,7 +21,7 @@ from runforge.job import Job
 from runforge.metrics.figures import Figures
 from runforge.orders import FixedOrder
 from runforge.predictions import Predictions
-from runforge.prepared import QUARANTINE, PreparedSet
+from runforge.prepared import MANIFEST, QUARANTINE, PreparedSet
 from runforge.sample import Shown
 from runforge.settings import Settings
 
@@ -109,6 +109,7 @@ def _write(
         configuration=job.configuration,
         run_id=job.run_id,
         quarantine=Path(job.prepared) / QUARANTINE,
+        manifest=Path(job.prepared) / MANIFEST,
     )
 
 

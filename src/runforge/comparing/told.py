@@ -17,7 +17,7 @@ MOST_CLASSES = 20
 """Classes up to which the change is shown as a matrix, where there is room for one."""
 
 NAMED = 5
-"""Ids on one line."""
+"""Samples on one line."""
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -64,10 +64,10 @@ def _print_data(title: str, change: DataChange) -> None:
         print_text(f"  {change.note}")
     for name, ids in (("added", change.added), ("removed", change.removed)):
         if ids:
-            print_text(f"  {len(ids)} {name}: {_first(ids)}")
+            print_text(f"  {len(ids)} {name}: {_first([change.places[one] for one in ids])}")
     for name, moved in (("relabelled", change.relabelled), ("in another split", change.moved)):
         if moved:
-            listed = [f"{one.sample_id} ({one.was} → {one.now})" for one in moved]
+            listed = [f"{change.places[one.sample_id]} ({one.was} → {one.now})" for one in moved]
             print_text(f"  {len(moved)} {name}: {_first(listed)}")
 
 

@@ -47,6 +47,15 @@ class Baseline:
     """The one that decides first."""
 
     @property
+    def is_better(self) -> bool:
+        """By the metric that decides, by more than chance."""
+        return self.differences[0].winner == "second"
+
+    def standing(self, found: Difference) -> str:
+        """`better`, `worse` or `no better` by one of the metrics."""
+        return STANDING[found.winner]
+
+    @property
     def told(self) -> str:
         """Whether the model is better, in one line."""
         first, *others = self.differences
