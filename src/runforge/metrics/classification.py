@@ -71,7 +71,7 @@ def classification_figures(
         return Figures({**undefined, "non_finite": skipped}, MAIN, notes=notes)
     answers = Answers.of(finite)
     confusion = Confusion(finite.classes, answers.counts)
-    baseline = None if usual is None else of_classes(answers, finite.predicted, usual)
+    baseline = None if usual is None else of_classes(answers, usual)
     return Figures(
         metrics={
             **_metrics(answers, resamples, seed),

@@ -69,7 +69,8 @@ def _measured(
     statistics = [of_residuals(one.actual[subset.rows], one.residuals[subset.rows]) for one in told]
 
     def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = [one(weights) for one in statistics]
+        as_float = weights.astype(np.float64)  # once for all
+        found = [one(as_float) for one in statistics]
         return {f"{at} {n}": part for at, named in enumerate(found) for n, part in named.items()}
 
     own = statistic(np.ones((1, len(subset.rows)), dtype=np.int32))
