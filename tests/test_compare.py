@@ -344,7 +344,19 @@ def test_what_the_command_records_prints_and_writes(place, two, tmp_path) -> Non
     assert find_run(place.store, "latest").run_id != run.run_id
     rows = {row["metric"]: row for row in told["pairs"][0]["differences"]}
     assert run.metrics["difference/accuracy"] == pytest.approx(rows["accuracy"]["difference"])
-    assert run.metrics["difference/log_loss_p_value"] == rows["log_loss"]["p_value"]
+    assert run.metrics.keys() == {f"difference/{metric}" for metric in rows}
+    assert run.experiment_id != place.store.experiment_id
+    beside = place.store.client.get_experiment(run.experiment_id)
+    assert beside.name == "runforge-comparisons"
+    assert Path(beside.artifact_location.removeprefix("file://")).is_relative_to(
+        place.project.folder / "mlruns"
+    )
+    table = place.store.client.download_artifacts(
+        run.run_id, "comparison_table.json", str(tmp_path)
+    )
+    columns, cells = json.loads(Path(table).read_text()).values()
+    told_too = {row[columns.index("metric")]: row[columns.index("p_value")] for row in cells}
+    assert told_too == {metric: row["p_value"] for metric, row in rows.items()}
     artifacts = place.store.client.list_artifacts(run.run_id, "comparison")
     assert {Path(one.path).name for one in artifacts} == {
         *("comparison.json", "comparison.html", "confusion_change.csv", "flips.csv"),

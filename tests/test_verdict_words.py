@@ -76,7 +76,7 @@ def test_eight_rows_are_told_to_say_little() -> None:
     targets = [0, 1] * 4
     common = common_samples([said(targets, [0] * 8), said(targets, targets)])
     (told,) = words.few_samples(common)
-    assert told.startswith("Only 8 samples are compared: no two runs can be told apart unless")
+    assert told.startswith("Only 8 samples can be compared: no two runs can be told apart unless")
     assert "at least 6 more of them right (0.75 of accuracy)" in told
     said_so = verdict(*common.predictions)
     assert "no more than chance" in said_so

@@ -9,7 +9,10 @@ from runforge.help_texts import BATCH_SIZE_HELP, EXPORT_HELP, PREDICT_HELP, SERV
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-REF_HELP = "a run (id, beginning of one, name, latest, best), models:/NAME@ALIAS or a folder"
+A_RUN = "its id, the beginning of one, its name, latest, best or best:DATA"
+REF_HELP = (
+    "a run (id, beginning of one, name, latest, best, best:DATA), models:/NAME@ALIAS or a folder"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -197,7 +200,7 @@ def _add_reproduce(commands: Commands) -> None:
         "makes a run again from its lineage and checks it, number for number",
         "Exit code 0: identical. 4: not. 2: its commit or its data can't be had.",
     )
-    reproduce.add_argument("run", metavar="RUN", help="a run's id, the beginning of one, or a name")
+    reproduce.add_argument("run", metavar="RUN", help=A_RUN)
     _json(reproduce)
 
 
@@ -205,10 +208,15 @@ def _add_promote(commands: Commands) -> None:
     promote = _command(
         commands, "promote", "makes a run the champion if every gate holds (exit 3: it does not)"
     )
-    promote.add_argument("run", metavar="RUN", nargs="?", help="id, prefix, name, latest or best")
+    promote.add_argument("run", metavar="RUN", nargs="?", help=A_RUN)
     _overrides(promote)
     promote.add_argument(
         "--rollback", action="store_true", help="the champion before becomes the champion again"
+    )
+    promote.add_argument(
+        "--replace-champion",
+        action="store_true",
+        help="also where the champion's run was deleted, so that the two can't be compared",
     )
     _json(promote)
 
@@ -238,7 +246,10 @@ def _add_compare(commands: Commands) -> None:
         "The first run is what the others are held against.",
     )
     compare.add_argument(
-        "runs", nargs="+", metavar="RUN", help="id, beginning of one, name, latest or best"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help=A_RUN,
     )
     compare.add_argument("--diff", action="store_true", help="the code's diff, line by line")
     _json(compare)

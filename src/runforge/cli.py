@@ -15,6 +15,7 @@ from runforge import arguments, signals
 from runforge.errors import Interrupted, RunforgeError, of_the_machine
 from runforge.process import leave
 from runforge.redaction import redact
+from runforge.user import make_known
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -27,10 +28,13 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _run(given: Sequence[str] | None) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent anywhere unasked
+    # Of what is started from here: a `queue.py` in the project is not Python's.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     options = _parse(given)
     module = options.module or f"stages.{options.stage}"
     try:
         with signals.as_interrupts():
+            make_known()
             if "DVC_STAGE" in os.environ:
                 signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)

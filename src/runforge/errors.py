@@ -17,6 +17,7 @@ can't be used. Preparing catches it and puts the sample into quarantine.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 
@@ -81,6 +82,15 @@ class Interrupted(KeyboardInterrupt):
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _DISK_FULL = ("No space left on device", "disk is full", "Disk quota exceeded")
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_SYSTEM = {
+    "readonly database": "its database may not be written; let this user write it and its folder",
+    "unable to open database file": "its database can't be opened; check that its folder is there"
+    " and who may write it",
+    "disk I/O error": "the disk refuses; check its health, the quota and `ulimit -f`",
+    "Too many open files": "too many open files; raise the limit: `ulimit -n 4096`",
+}
+"""What the system says by way of a library, and the line for it."""
 _LOST_LOADER = re.compile(r"DataLoader worker \(pid[^)]*\) .*")
 
 
@@ -96,6 +106,12 @@ def of_the_machine(error: BaseException) -> str | None:
     if full or any(told in text for told in _DISK_FULL):
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         return f"{where}no space left on the disk; make room and start again by the same command"
+    if isinstance(error, OSError) and error.errno in _NO_ACCESS and error.filename:
+        place = os.fsdecode(error.filename)
+        return f"{place}: {error.strerror}; let this user in, or run as the user whose it is"
+    for said, line in _SYSTEM.items():
+        if said in text:
+            return line
     lost = _lost_loader(error)
     if lost is not None:
         return f"a loading process was lost ({lost}); start again by the same command"

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runforge import selection
 from runforge.atomic import new_folder
 from runforge.history import History
 from runforge.manifest import read_places
-from runforge.metrics.figures import Curve, Figures, Scatter
+from runforge.metrics.figures import MAIN_METRICS, METRICS, NOTES, Curve, Figures, Scatter
 from runforge.metrics.worst import worst_cases, wrong_count
 from runforge.predictions import Predictions
 from runforge.report.background import Background
@@ -21,9 +22,7 @@ from runforge.sample import Shown
 from runforge.schema import Schema
 from runforge.spreadsheet import write_csv
 
-PREDICTIONS, METRICS, REPORT = "predictions.parquet", "metrics.json", "report.html"
-NOTES = "notes.txt"
-"""What a person should read beside the figures, a line each."""
+PREDICTIONS, REPORT = "predictions.parquet", "report.html"
 CONFUSION, RESIDUALS, PER_CLASS = "confusion.csv", "residuals.csv", "per_class.csv"
 PICTURES = "pictures"
 
@@ -36,6 +35,7 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
     *,
     predictions: Predictions,
     figures: Figures,
+    chosen_by: Mapping[str, float],
     schema: Schema,
     history: History,
     shown: Callable[[int], Shown],
@@ -48,9 +48,10 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
 ) -> None:
     """Writes the folder in place of what is there; a failure leaves that as it was.
 
-    `shown` gives the sample of a row of `predictions` as a person sees it; it is asked for the
-    `worst` samples only. `quarantine` and `manifest` are the prepared set's; None: what was
-    refused, or where a sample comes from, is not known.
+    `chosen_by`: the validation figure by which the run may be chosen, where it has one. `shown`
+    gives the sample of a row of `predictions` as a person sees it; it is asked for the `worst`
+    samples only. `quarantine` and `manifest` are the prepared set's; None: what was refused, or
+    where a sample comes from, is not known.
     """
     background = Background(run_id, schema, history, lineage, configuration, quarantine)
     cases = worst_cases(predictions, worst)
@@ -59,7 +60,9 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
     drawn = pictures(figures, history)
     with new_folder(folder) as temporary:
         predictions.write(temporary / PREDICTIONS)
-        _write_metrics(temporary / METRICS, figures)
+        _write_metrics(temporary / METRICS, figures.numbers())
+        _write_metrics(temporary / MAIN_METRICS, figures.main_numbers())
+        _write_metrics(temporary / selection.FILE, chosen_by)
         _write_tables(temporary, predictions, figures)
         notes = "".join(f"{line}\n" for line in figures.told())
         (temporary / NOTES).write_text(notes, encoding="utf-8")
@@ -68,9 +71,9 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
         (temporary / REPORT).write_text(html, encoding="utf-8")
 
 
-def _write_metrics(path: Path, figures: Figures) -> None:
+def _write_metrics(path: Path, numbers: Mapping[str, float]) -> None:
     """Flat name → number; what is undefined is left out, and the report says why."""
-    text = json.dumps(figures.numbers(), indent=2, allow_nan=False)
+    text = json.dumps(dict(numbers), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 

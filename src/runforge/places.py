@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+METRICS = "metrics.json"
+"""The main figures of the pipeline's evaluation, beside `dvc.yaml`, for git to keep."""
+
+PIPELINE_FILES = ("dvc.lock", "params.yaml", METRICS)
+"""What the pipeline rewrites beside `dvc.yaml`: their change makes no work tree dirty."""
+
+NOT_THE_PIPELINES = ("--", ":/", *(f":(exclude,literal){name}" for name in PIPELINE_FILES))
+"""Everything but these, as git's pathspecs where it is started in the project's folder."""
+
 _TEMPORARY_COPIES = (".dvc", "tmp", "exps")
 
 

@@ -16,13 +16,14 @@ from runforge.dvc_files import check_data
 from runforge.errors import DataError
 from runforge.packing import PackingSettings, pack
 from runforge.prepared import check_whole
+from runforge.sample_sets import check_unmixed
 from runforge.schema import Schema
 from runforge.settings import DataSettings, Settings, plain
 from runforge.terminal import print_text
 from runforge.unchanged import snapshot
 
 TOLD = {
-    "conflicting": "of one content but different targets",
+    "conflicting": "of the same inputs but different targets",
     "leaking": "contents in more than one split",
     "near_duplicates": "nearly the same as one of another split",
 }
@@ -38,6 +39,7 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
     clear_what_was_left(folder)
     data, threads = settings.data, settings.machine.threads or os.cpu_count() or 1
     source_node, modality_node = plain(data.source), plain(data.modality)
+    check_unmixed(data_root(project, data))
     check_data(project, data_root(project, data), threads)
     schema = pack(
         targets.build(source_node),
@@ -54,6 +56,17 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
     )
     _tell(schema)
     return schema
+
+
+def check(project: Path, data: DataSettings) -> None:
+    """Raises `DataError` for what can be told of the raw data without reading them.
+
+    Called before anything heavy starts; what it looks at is imported for preparing anyway.
+    """
+    root, source = data_root(project, data), targets.build(plain(data.source))
+    told = getattr(source, "check", None)
+    if told is not None:
+        told(root)
 
 
 def shared_set(project: Path, settings: Settings, *, quiet: bool = False) -> Path:
@@ -98,6 +111,7 @@ def packing_settings(data: DataSettings) -> PackingSettings:
         split_salt=data.split.salt,
         max_refused=data.max_refused,
         allow_leakage=data.allow_leakage,
+        conflicting=data.conflicting,
     )
 
 

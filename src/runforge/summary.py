@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from runforge.metrics.figures import METRICS, NOTES
 from runforge.metrics.names import MAIN_OF_CLASSES, MAIN_OF_VALUES
 from runforge.terminal import print_table, print_text, rounded
-
-METRICS, NOTES = "metrics.json", "notes.txt"
 
 END = ("_low", "_high")
 

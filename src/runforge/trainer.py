@@ -19,7 +19,7 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from runforge import determinism, ranks
 from runforge.checkpoint_files import CheckpointFiles
-from runforge.checkpoints import Checkpoints, WholeFile
+from runforge.checkpoints import Checkpoints, WholeFile, check_monitor
 from runforge.devices import device_type
 from runforge.job import Job
 from runforge.journal_logger import JournalLogger
@@ -128,6 +128,14 @@ def _profiler(job: Job, settings: Settings) -> Profiler | None:
     return StepProfiler(job.profile, batch_size=settings.data.batch_size, device=device)
 
 
+class _Stopping(EarlyStopping):
+    """Not strict: a monitor that is measured may have no value in one epoch."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raises `ConfigError` where the monitor is not measured."""
+        check_monitor(pl_module, self.monitor)
+
+
 def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]:
     chosen = settings.trainer
     yield Checkpoints(
@@ -137,7 +145,8 @@ def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]
         interval_s=settings.machine.checkpoint_interval_s,
     )
     if chosen.patience is not None:
-        yield EarlyStopping(chosen.monitor, mode=chosen.monitor_mode, patience=chosen.patience)
+        patience = chosen.patience
+        yield _Stopping(chosen.monitor, mode=chosen.monitor_mode, patience=patience, strict=False)
 
 
 def _progress() -> Callback:

@@ -86,8 +86,8 @@ def _file(name: str, file: str, content: bytes, *parts: str) -> Mistake:
 
 MEND = "mend the value"
 RATE = "optimizer.learning_rate"
-ADAM, CNN, DIGITS, TRAINER = (
-    *("optimizer/adam.yaml", "network/cnn.yaml", "data/digits.yaml", "trainer/default.yaml"),
+ADAM, CNN, IMAGES, TRAINER = (
+    *("optimizer/adam.yaml", "network/cnn.yaml", "data/images.yaml", "trainer/default.yaml"),
 )
 
 TYPED = [
@@ -188,14 +188,14 @@ WRITTEN = [
         "dense: !!python/name:os.system",
         "no valid YAML",
     ),
-    _written("a number for a name in a file", DIGITS, "name: digits", "name: 7", "data.name", MEND),
+    _written("a number for a name in a file", IMAGES, "name: images", "name: 7", "data.name", MEND),
     _written("a key that is a number", CNN, "dense: 128", "dense: 128\n7: 8", "network", "7"),
     _written("a date for a number", CNN, "dense: 128", "dense: 2024-01-01", "network.dense", MEND),
     _written("an interpolation in a file", CNN, "dense: 128", "dense: ${no.such}", "network.dense"),
     _written("an unclosed interpolation", CNN, "dense: 128", "dense: ${data.name", "key dense"),
     _written(
         "a choice of an experiment",
-        "experiment/digits.yaml",
+        "experiment/images.yaml",
         "network: cnn",
         "network: cn",
         "did you mean cnn?",

@@ -17,7 +17,7 @@ FACTS = (
     *("python", "platform", "cpu", "gpus", "device", "processes", "threads", "determinism"),
     *("data_dvc_hash",),
 )
-"""What of a run's tags `runforge.…` its environment is made of, beside its packages."""
+"""What of a run's facts `runforge.…` its environment is made of, beside its packages."""
 
 
 def configuration(contenders: Sequence[Contender]) -> tuple[Changed, ...]:
@@ -30,8 +30,8 @@ def configuration(contenders: Sequence[Contender]) -> tuple[Changed, ...]:
 
 def environment(contenders: Sequence[Contender]) -> tuple[Changed, ...]:
     """Facts of the machine, then packages by version."""
-    tags = [one.info.tags for one in contenders]
-    facts = [{n: t[f"runforge.{n}"] for n in FACTS if f"runforge.{n}" in t} for t in tags]
+    told = [one.facts for one in contenders]
+    facts = [{n: t[f"runforge.{n}"] for n in FACTS if f"runforge.{n}" in t} for t in told]
     return (*_changed(facts), *_changed([_pins(one.requirements) for one in contenders]))
 
 

@@ -10,6 +10,7 @@ from runforge.comparison import Compared
 from runforge.metrics.balance import FEW
 from runforge.metrics.common import Common
 from runforge.metrics.paired import MCNEMAR, Difference, Pair, p_sign, visible
+from runforge.wording import counted
 
 SHARES = ("accuracy", "balanced_accuracy")
 """Where these disagree, a verdict on one of them alone misleads."""
@@ -30,7 +31,7 @@ def few_samples(common: Common) -> tuple[str, ...]:
     count = len(common.predictions[0].ids) if common.predictions else FEW
     if count >= FEW:
         return ()
-    told = f"Only {count} samples are compared" if count > 1 else "Only one sample is compared"
+    told = f"Only {counted(count, 'sample')} can be compared"
     if not common.predictions[0].classes:
         return (f"{told}: too few for any test, so nothing can be concluded.",)
     known = (visible(told, count) for told in range(count + 1))

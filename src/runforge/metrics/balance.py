@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from runforge.wording import counted
+
 UNEVEN = 0.75
 """Share of the classes that must remain when they are counted by their weight."""
 
@@ -29,5 +31,6 @@ def imbalanced(support: np.ndarray) -> bool:
 
 def few_note(count: int) -> str:
     """The sentence that a reader must see where there are fewer samples than `FEW`."""
-    samples = "one sample" if count == 1 else f"{count} samples"
-    return f"Only {samples}: intervals that are resampled from so few are too narrow."
+    return (
+        f"Only {counted(count, 'sample')}: intervals that are resampled from so few are too narrow."
+    )

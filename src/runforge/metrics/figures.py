@@ -15,6 +15,12 @@ import numpy as np
 if TYPE_CHECKING:
     from runforge.metrics.baseline import Baseline
 
+METRICS, MAIN_METRICS = "metrics.json", "main_metrics.json"
+"""Files of an evaluation: every number; the main metrics alone, without ends of intervals."""
+
+NOTES = "notes.txt"
+"""What a person should read beside the numbers, a line each."""
+
 NO_RESAMPLE_DIFFERS = "every resample gives this value: no interval can be told"
 
 
@@ -130,6 +136,11 @@ class Figures:
             parts = {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
             flat.update({key: float(part) for key, part in parts.items() if part is not None})
         return flat
+
+    def main_numbers(self) -> dict[str, float]:
+        """Flat name → number of the main metrics alone; what is undefined is left out."""
+        values = {name: self.metrics[name].value for name in self.main}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def non_finite_figure(count: int) -> Figure:

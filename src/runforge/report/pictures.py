@@ -143,7 +143,13 @@ def _draw_bins(axes: Axes, series: Series, counts: np.ndarray) -> None:
     drawn_ones = counts >= LEAST_BIN
     for x, y, count in zip(*(c[drawn_ones] for c in (series.x, series.y, counts)), strict=True):
         ends = share(round(float(y * count)), int(count))
-        axes.plot([x, x], [ends.low, ends.high], color=COLOURS[0], linewidth=1, alpha=0.6)
+        axes.plot(
+            [x, x],
+            np.array([ends.low, ends.high], np.float64),
+            color=COLOURS[0],
+            linewidth=1,
+            alpha=0.6,
+        )
         axes.annotate(
             str(count),
             (x, y),

@@ -67,7 +67,7 @@ class Regression(nn.Module):
 
     def training_metrics(self) -> MetricCollection:
         """Updated with (values [B, 1], targets [B])."""
-        return _ColumnMetrics({"mae": MeanAbsoluteError(), "r2": _R2()})
+        return _ColumnMetrics({"mae": MeanAbsoluteError(), "r2": _R2(self.mean, self.std)})
 
     def columns(self) -> tuple[str, ...]:
         """The target's name."""
@@ -88,7 +88,18 @@ class _ColumnMetrics(MetricCollection):
 
 
 class _R2(R2Score):
-    """R², which a single sample hasn't: NaN there, where torchmetrics raises."""
+    """R², which a single sample hasn't: NaN there, where torchmetrics raises.
+
+    Of values in standard units, where it is the same: torchmetrics takes one sum of squares from
+    another, and of values far from zero nothing would be left of the difference.
+    """
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self._mean, self._std = mean, std
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update((preds - self._mean) / self._std, (target - self._mean) / self._std)
 
     def compute(self) -> Tensor:
         if self.total < 2:

@@ -1,0 +1,143 @@
+"""How a CSV file is written: encoding, separator and quote, as given or as its beginning shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from runforge.errors import ConfigError
+
+SEPARATORS = (",", ";", "\t", "|", " ")
+QUOTES = ('"', "'")
+
+NAMED = {"\\t": "\t", "tab": "\t"}
+"""A tab, as it can be typed; a shell and Hydra take a real one away, or make two characters."""
+
+MOST_LINES = 200
+"""Of the beginning of a file, from which its form is told."""
+
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+UTF8, WESTERN = "utf-8", "cp1252"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One character each; an empty quote: cells are not quoted."""
+
+    separator: str
+    quote: str
+
+    def rows(self, text: str) -> Iterator[tuple[int, list[str]]]:
+        """Every row that is not blank with the line it ends on; raises `csv.Error`."""
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=self.separator,
+            quotechar=self.quote or None,
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+            strict=True,
+        )
+        try:
+            for cells in reader:
+                if cells:  # A blank line is no row.
+                    yield reader.line_num, cells
+        except csv.Error as error:
+            raise csv.Error(f"line {reader.line_num} is no CSV ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is known of a table before its form is."""
+
+    names: Sequence[str]
+    """Columns that it must have."""
+    columns: Sequence[str] | None
+    """All of its columns, where its first line does not name them."""
+
+
+def character(given: str | None, key: str) -> str | None:
+    """The one character that a key of the configuration names; raises `ConfigError`."""
+    found = given if given is None else NAMED.get(given, given)
+    if found is not None and (len(found) > 1 or found in ("\r", "\n")):
+        mend = f"give one, or {key}=null: it is found out"
+        raise ConfigError(f"{given!r} is not one character", where=key, mend=mend)
+    return found
+
+
+def check_encoding(given: str | None) -> None:
+    """Raises `ConfigError` for a name of no encoding of texts."""
+    try:
+        if given is not None:
+            "".encode(given)
+    except (LookupError, ValueError) as error:
+        mend = "give a name such as utf-8, cp1252 or gb18030, or null: it is found out"
+        what = f"{given!r} is no encoding that Python knows"
+        raise ConfigError(what, where="data.source.encoding", mend=mend) from error
+
+
+def find(beginning: str, separator: str | None, quote: str | None, wanted: Wanted) -> Dialect:
+    """The form of a file whose first lines these are; what is given stays as it is."""
+    lines = "".join(itertools.islice(io.StringIO(beginning, newline=""), MOST_LINES))
+    separators = SEPARATORS if separator is None else (separator,)
+    quotes = _quotes(lines) if quote is None else (quote,)
+    ways = [Dialect(one, mark) for mark in quotes for one in separators]
+    # The first of the best: a comma before others, and plain before odd.
+    return max(ways, key=lambda way: _fit(lines, way, wanted))
+
+
+def _quotes(lines: str) -> tuple[str, ...]:
+    """Single quotes where cells are in them and nothing is in double ones."""
+    cells = [cell.strip() for line in lines.splitlines() for cell in re.split(r"[,;\t|]", line)]
+    marked = [cell for cell in cells if cell.startswith("'")]
+    whole = [cell for cell in marked if len(cell) > 1 and cell.endswith("'")]
+    ended = sum(cell.endswith("'") for cell in cells)
+    if '"' in lines or not whole or ended != len(marked):
+        return QUOTES[:1]
+    return QUOTES[1:]
+
+
+def _fit(lines: str, way: Dialect, wanted: Wanted) -> tuple[int, float]:
+    """How many of the wanted columns it gives, and the share of rows that are as wide as the
+    first."""
+    rows = list[list[str]]()
+    try:
+        rows.extend(cells for _, cells in way.rows(lines))
+    except csv.Error:
+        rows = rows[:-1]
+    if not rows:
+        return 0, 0.0
+    first = rows[0]
+    width, alike = len(first), sum(len(row) == len(first) for row in rows) / len(rows)
+    if wanted.columns is not None:
+        return int(0 <= len(wanted.columns) - width <= 1), alike if width > 1 else 0.0
+    return sum(name in first for name in wanted.names), alike if width > 1 else 0.0
+
+
+def encoding_of(raw: bytes) -> str | None:
+    """UTF-8, UTF-16 with its mark, or Western; None where nothing of it is likely."""
+    for mark, name in BYTE_ORDER_MARKS.items():
+        if raw.startswith(mark):
+            return name
+    try:
+        raw.decode(UTF8)
+    except UnicodeDecodeError as error:
+        # The beginning of a file may end within a character.
+        if error.reason == "unexpected end of data":
+            return UTF8
+    else:
+        return UTF8
+    return WESTERN if _looks_western(raw) else None
+
+
+def _looks_western(raw: bytes) -> bool:
+    """Letters with accents stand alone among plain ones; other alphabets are runs of them."""
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", raw)]
+    try:
+        text = raw.decode(WESTERN)
+    except UnicodeDecodeError:
+        return False
+    odd = [c for c in text if ord(c) > 0x7F and not c.isprintable() and c != "\xa0"]
+    return not odd and sum(run == 1 for run in runs) >= 0.9 * len(runs)
