@@ -234,6 +234,7 @@ def test_samples_added_removed_relabelled_and_moved(place, tmp_path) -> None:
         recorded(place, tmp_path, answers(place, 1), tags=other),
     ]
     data, without = compared(place, tmp_path, *ids).data
+    assert data.places == {one.id: one.where for one in (now[0], was[0], was[1], now[2], now[3])}
     assert data.added == ("new",) and data.removed == (was[0].id, was[1].id)
     assert [(one.sample_id, one.was, one.now) for one in data.relabelled] == [(was[3].id, "a", "b")]
     moved = [(one.sample_id, one.was, one.now) for one in data.moved]
@@ -390,6 +391,9 @@ def test_what_the_command_records_prints_and_writes(place, two, tmp_path) -> Non
     html = page.read_text()
     flips = sum(len(told["flips"][0][kind]) for kind in ("won", "lost"))
     assert html.count('class="exact"') == flips > 0
+    places = {entry.id: entry.where for entry in entries(place)}
+    named = {places[flip["sample_id"]] for flip in told["flips"][0]["won"]}
+    assert all(f'<div class="where">{where}</div>' in html for where in named)
     assert "<script" not in html and not re.search(r'(src|href)="(?!data:)', html)
 
 
