@@ -69,6 +69,7 @@ def write(folder: Path, predictions: Predictions, figures: Figures, **changed: A
         "configuration": {"seed": 0},
         "run_id": "0123abcd",
         "quarantine": None,
+        "manifest": None,
     }
     write_evaluation(folder, **{**parts, **changed})
 
@@ -89,7 +90,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files_of_a_classification(folder: Path) -> None:
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         "confusion.csv",
+        "main_metrics.json",
         "metrics.json",
+        "notes.txt",
         "per_class.csv",
         "pictures/confusion.png",
         "pictures/learning_curves.png",
@@ -113,6 +116,9 @@ def test_metrics_are_flat_numbers_with_intervals(folder: Path) -> None:
     assert all(isinstance(value, float) for value in metrics.values())
     for name in ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "calibration_error"):
         assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
+    main = json.loads((folder / "main_metrics.json").read_text())
+    assert {f"{name}_low" for name in main} == {n for n in metrics if n.endswith("_low")}
+    assert main == {name: metrics[name] for name in main}
     predictions = digits()
     right = float(np.mean(predictions.predicted == predictions.targets))
     assert metrics["accuracy"] == pytest.approx(right)
@@ -155,7 +161,9 @@ def test_files_of_a_regression(tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     write(folder, predictions, regression_figures(predictions, resamples=200, seed=0))
     assert sorted(path.name for path in folder.iterdir()) == [
+        "main_metrics.json",
         "metrics.json",
+        "notes.txt",
         "pictures",
         "predictions.parquet",
         "report.html",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -80,6 +82,10 @@ def test_one_finished_run_holds_everything(repro: Project) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer.learning_rate"] == "0.003"
     assert run.data.metrics["test/accuracy"] == pytest.approx(figures["accuracy"])
+    main = json.loads((repro.folder / "metrics.json").read_text())
+    assert main.pop("validation").keys() == {"accuracy"}
+    assert {n for n in run.data.metrics if n.startswith("test/")} == {f"test/{n}" for n in main}
+    assert len([name for name in run.data.tags if name.startswith("runforge.")]) <= 20
     assert run.inputs.dataset_inputs
     assert run.data.tags["runforge.git_commit"]
     assert run.data.tags["runforge.data_fingerprint"]
@@ -174,6 +180,14 @@ def test_an_experiment_with_a_group_and_a_value_reaches_params_and_store(copy: P
     assert newest.data.params["network._target_"] == "runforge.networks.mlp.Mlp"
     assert newest.data.params["optimizer.learning_rate"] == "0.01"
     assert newest.data.tags["runforge.dvc_experiment"]
+    told = copy.run("dvc", "exp", "show", "--csv", "--only-changed", "--drop", "src/|out/").stdout
+    columns, *rows = csv.reader(io.StringIO(told))
+    assert {"accuracy", "network._target_", "optimizer.learning_rate"} <= set(columns)
+    assert len(columns) <= 25 and len(rows) == 3
+    assert not [name for name in columns if name.endswith(("_low", "_high"))]
+    values = {row[columns.index("accuracy")] for row in rows}
+    figures = json.loads((copy.folder / "metrics.json").read_text())
+    assert float(figures["accuracy"]) in {float(value) for value in values}
 
 
 def test_temporary_and_queued_experiments_reach_the_outer_store(copy: Project) -> None:

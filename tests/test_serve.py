@@ -176,6 +176,7 @@ def test_what_is_refused(server: Server, given: dict, status: int, told: str) ->
 def test_other_paths_methods_and_hosts(server: Server) -> None:
     assert server.get("/nothing").json() == {"error": "Not Found"}
     assert server.get("/predict").status_code == 405
+    assert "OPTIONS, POST" in server.get("/predict").json()["error"]
     for host, status in {"localhost": 200, "127.0.0.1:8000": 200, "evil.example": 400}.items():
         assert server.get("/health", headers={"Host": host}).status_code == status
 

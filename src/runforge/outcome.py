@@ -6,13 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from runforge import selection
 from runforge.errors import RunforgeError
-from runforge.terminal import with_interval
+from runforge.terminal import print_table, print_text, with_interval
 from runforge.tracking.best import Group, groups, score
 from runforge.tracking.find import children
 from runforge.tracking.run import Run
@@ -53,7 +49,9 @@ def record(store: Store, parent: Run) -> Outcome:
     parent.log_table("trials.json", [_row(trial) for trial in found.trials])
     best = found.best
     if best is not None:
-        parent.log_figures({k: v for k, v in best.metrics.items() if not k.startswith("system/")})
+        measured = f"{best.tags.get(PRIMARY_METRIC, '').partition('/')[0]}/"
+        shown = (measured, selection.PREFIX)  # what it learned on the way is on its own page
+        parent.log_figures({k: v for k, v in best.metrics.items() if k.startswith(shown)})
         tags = (PRIMARY_METRIC, selection.METRIC, selection.HELD_OUT)
         own = {"runforge.best_trial": best.name, "runforge.best_run_id": best.run_id}
         parent.set_tags({**own, **{tag: best.tags[tag] for tag in tags if tag in best.tags}})
@@ -73,13 +71,15 @@ def tell(found: Outcome) -> None:
     """Prints the table of trials, the best first; raises where one did not finish."""
     scores = {trial.run_id: score(trial) for trial in found.trials}
     metrics = {by.metric for by in scores.values() if by is not None}
-    table = Table("trial", f"{' or '.join(sorted(metrics))} (chosen by)", "status", "run")
+    rows = []
     for trial in found.trials:
         by = scores[trial.run_id]
         told = "–" if by is None else f"{by.value:.4g}" if len(metrics) == 1 else str(by)
-        table.add_row(escape(trial.name), told, trial.status, trial.run_id[:8])
-    Console(stderr=True).print(table)
-    print("\n".join(_winners(found)), file=sys.stderr)
+        rows.append((trial.name, told, trial.status, trial.run_id[:8]))
+    columns = ("trial", f"{' or '.join(sorted(metrics))} (chosen by)", "status", "run")
+    print_table(columns, rows, to=sys.stderr)
+    for line in _winners(found):
+        print_text(line, to=sys.stderr)
     lost = [trial for trial in found.trials if trial.status != "FINISHED"]
     if lost:
         names = "; ".join(trial.name for trial in lost)

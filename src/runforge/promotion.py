@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from runforge import evidence
 from runforge.errors import ConfigError, StoreError
@@ -19,6 +20,7 @@ from runforge.tracking.registry import ModelVersion, with_alias
 from runforge.tracking.run import Run
 from runforge.tracking.search import RunInfo
 from runforge.tracking.store import Store
+from runforge.tracking.values import facts
 
 CARD = "model_card.md"
 _NAME = re.compile(r"[^/:@'\"]+")
@@ -135,7 +137,9 @@ def _record(
 ) -> None:
     """On the version: decision, gates and card; of one that is promoted the card on its run too."""
     numbers, predictions = found.candidate.numbers, found.candidate.predictions
-    subject = Subject(run.run_id, run.name, run.tags, numbers, predictions, found.schema)
+    with TemporaryDirectory() as folder:
+        origin = facts(store, run, Path(folder))
+    subject = Subject(run.run_id, run.name, origin, numbers, predictions, found.schema)
     text = card(subject, decision)
     said = "promoted" if decision.promoted else "refused"
     gates = json.dumps([asdict(gate) for gate in decision.gates])

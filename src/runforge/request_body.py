@@ -29,9 +29,17 @@ JSON = "application/json"
 class Rejected(Exception):
     """A request that can't be answered: an HTTP status and one line."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         self.status, self.reason = status, " ".join(reason.split())
+        self.headers = dict(headers or {})
         super().__init__(self.reason)
+
+
+def check_coding(coding: str) -> None:
+    """Raises `Rejected` for a body that was packed on its way (`Content-Encoding`)."""
+    if coding.strip().lower() not in ("", "identity"):
+        reason = f"a body that is {coding[:40]!r} is not unpacked: send it as it is"
+        raise Rejected(415, reason, {"Accept-Encoding": "identity"})
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -99,7 +107,10 @@ class Decoder:
         """Raises `Rejected` for a type that is not read, before the body is."""
         if content_type != JSON and (self.columns or not content_type.startswith("image/")):
             known = JSON if self.columns else f"image/* or {JSON}"
-            raise Rejected(415, f"the content type is {content_type or 'not told'}, not {known}")
+            told = f"the content type is {content_type or 'not told'}, not {known}"
+            how = "-d @rows.json" if self.columns else "--data-binary @picture.png"
+            kind = JSON if self.columns else "image/png"
+            raise Rejected(415, f"{told}; with curl: {how} -H 'Content-Type: {kind}'")
 
     def packed(self, content_type: str, body: bytes) -> tuple[np.ndarray, list[list[str]]]:
         """Packed samples [n, ...], and of each what is unlike training; raises `Rejected`."""

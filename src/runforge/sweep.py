@@ -18,6 +18,7 @@ from runforge.handover import node_rank
 from runforge.identity import identity, joint
 from runforge.launch import launched
 from runforge.one_run import Plan, command_line, execute
+from runforge.recording import record_origin
 from runforge.tracking.find import children
 from runforge.tracking.run import Run, true_status
 from runforge.tracking.search import KIND, SWEEP
@@ -55,7 +56,7 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         origin = lineage.collect(
             project, data_root=None, command=command_line(), overrides=overrides
         )
-        parent.set_tags(origin.to_tags())
+        record_origin(parent, origin)
         parent_id = parent.run_id
         done = {t.name for t in children(store, parent_id) if t.status == "FINISHED"}
 
@@ -63,10 +64,9 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         plans = _plans(project, left, names, parent_id)
 
         def trial(given: tuple[str, ...]) -> None:
-            if given in plans:
-                _attempt(plans[given])
+            _attempt(plans[given])
 
-        config.multirun(project, overrides, trial)
+        config.multirun(project, overrides, list(plans), trial)
         found = outcome.record(store, parent)
         print(parent.run_id)
         outcome.tell(found)
@@ -113,7 +113,7 @@ def _take_part(
     def trial(given: tuple[str, ...]) -> None:
         _attempt(Plan(project, composed[given], names[given], quiet=True))
 
-    config.multirun(project, overrides, trial)
+    config.multirun(project, overrides, list(composed), trial)
 
 
 def trial_names(trials: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:

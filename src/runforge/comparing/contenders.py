@@ -19,6 +19,7 @@ from runforge.tracking.artifacts import PREDICTIONS, fetch_file, lost_artifacts
 from runforge.tracking.find import find_runs
 from runforge.tracking.search import KIND, RunInfo
 from runforge.tracking.store import Store
+from runforge.tracking.values import facts
 
 MOST_RUNS = 26
 """As many as there are letters to call them by."""
@@ -39,6 +40,8 @@ class Contender:
     """What was not committed; empty where nothing was, or nothing is known of it."""
     folder: Path
     """Where the copies of its files lie."""
+    facts: dict[str, str]
+    """Of its origin and machine, by the names of tags."""
 
     @property
     def fingerprint(self) -> str:
@@ -114,6 +117,7 @@ def _contender(store: Store, info: RunInfo, folder: Path) -> Contender:
         code=lineage_file.read(lineage).code if lineage else {},
         patch=patch.read_bytes() if patch else b"",
         folder=folder,
+        facts=facts(store, info, folder),
     )
 
 

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from runforge.errors import StoreError
+from runforge.tracking import intervals
 from runforge.tracking.store import Store, errors_of_store, experiments_of_project
 
 PRIMARY_METRIC = "runforge.primary_metric"
@@ -33,7 +34,7 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run as the store knows it; metrics are the last values."""
+    """A run as the store knows it; metrics are the last values, with the ends of intervals."""
 
     run_id: str
     name: str
@@ -126,7 +127,7 @@ def _info(run: mlflow.entities.Run) -> RunInfo:
         experiment_id=str(info.experiment_id),
         parent=data.tags.get(MLFLOW_PARENT_RUN_ID),
         parameters=dict(data.params),
-        metrics=dict(data.metrics),
+        metrics={**intervals.flat(intervals.ends_in(data.tags)), **data.metrics},
         tags=dict(data.tags),
         is_deleted=info.lifecycle_stage == LifecycleStage.DELETED,
     )
