@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from runforge import cli, config
+from runforge import arguments, cli, config
 from runforge.errors import ConfigError, RunforgeError
 from runforge.settings import Node, Settings
 from runforge.signature import KNOWN, keyword_model
@@ -135,6 +135,27 @@ def command(project: Path, words: list[str]) -> str:
         return ""
     fine = code in (2, 3) and len(lines) == 1 and "Traceback" not in said.getvalue()
     return "" if fine else f"{words}: {code} {said.getvalue()!r}"
+
+
+GIVEN = {
+    **{"model": ["latest"], "format": ["onnx"], "inputs": ["data"], "run": ["latest"]},
+    **{"runs": ["latest", "best"], "name": ["diabetes"], "stage": ["compose"]},
+}
+"""By the name of an argument that has to be given, what is given where another one is tried."""
+
+
+def commands(value: str) -> Iterator[list[str]]:
+    """Every command with a value for each of its arguments in turn."""
+    for name, parser in arguments.commands().items():
+        for tried in parser.actions:
+            if tried.nargs == 0 or (tried.dest == "folder" and value.startswith(("/", "~"))):
+                continue
+            words = [name]
+            for action in parser.actions:
+                given = [value] if action is tried else GIVEN.get(action.dest, [])
+                if action is tried or action.required or not action.option_strings:
+                    words += [*action.option_strings[-1:], *given] if given else []
+            yield words
 
 
 def used(act: Callable[[], object]) -> str:
