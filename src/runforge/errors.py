@@ -89,6 +89,7 @@ _SYSTEM = {
     "readonly database": "its database may not be written; let this user write it and its folder",
     "unable to open database file": "its database can't be opened; check that its folder is there"
     " and who may write it",
+    "database is locked": "another process holds its database; start again when that has ended",
     "disk I/O error": "the disk refuses; check its health, the quota and `ulimit -f`",
     "Too many open files": "too many open files; raise the limit: `ulimit -n 4096`",
 }
