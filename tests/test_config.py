@@ -26,6 +26,7 @@ CHOICES = sorted(
 NEEDS = {
     "machine=multi_node": ["machine.rendezvous='node7:29400'"],
     "data=diabetes": ["task=regression"],
+    "data=table": ["data.source.target=label"],
     "task=regression": ["data=diabetes"],
 }
 """What a choice leaves to the user."""

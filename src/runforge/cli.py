@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from runforge import arguments, signals
-from runforge.errors import Interrupted, RunforgeError, UserError, of_the_machine
+from runforge.errors import Interrupted, RunforgeError, UserError, of_a_name, of_the_machine
 from runforge.process import leave
 from runforge.redaction import redact
 from runforge.usage import no_option
@@ -44,11 +44,11 @@ def _run(given: Sequence[str] | None) -> int:
         print(f"runforge: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
-        known = of_the_machine(error)
-        if known is None:
+        known, mistake = of_the_machine(error), of_a_name(error)
+        if known is None and mistake is None:
             raise
-        print(f"runforge: {redact(known)}", file=sys.stderr)
-        return 1
+        print(f"runforge: {redact(str(mistake or known))}", file=sys.stderr)
+        return 2 if mistake else 1
     return 0
 
 

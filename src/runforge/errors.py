@@ -97,6 +97,19 @@ _SYSTEM = {
 _LOST_LOADER = re.compile(r"DataLoader worker \(pid[^)]*\) .*")
 
 
+_NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+"""What the system says of a name that can't be that of a file, or not of such a one."""
+
+
+def of_a_name(error: BaseException) -> UserError | None:
+    """The user's mistake where a name that was given is none for the system; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in _NO_FILE or not error.filename:
+        return None
+    where = str(error.filename)
+    shown = where if len(where) < 200 else f"{where[:100]}…{where[-60:]}"
+    return UserError(str(error.strerror).lower(), where=shown, mend="check the path")
+
+
 def of_the_machine(error: BaseException) -> str | None:
     """The one line for an error that is the machine's and not the code's; None for any other.
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 from runforge.errors import RunforgeError, StoreError, of_the_machine
 from runforge.places import outermost_project
 from runforge.redaction import redact
+from runforge.tracking.address import is_address, no_address
 from runforge.tracking.away import bound_requests
 from runforge.tracking.drivers import close_dead_runs
 from runforge.tracking.moved import follow_project
@@ -74,7 +75,7 @@ def store_uri(project: Path) -> str:
     """The tracking URI for a project: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the project.
 
     A relative path in the variable counts from the outermost project, wherever it was set.
-    Raises `StoreError` for MLflow's old file store, which MLflow itself refuses.
+    Raises `StoreError` for what names none, as MLflow's old file store.
     """
     root = outermost_project(project)
     given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
@@ -82,13 +83,9 @@ def store_uri(project: Path) -> str:
         return f"{_SQLITE}{root / 'mlflow.db'}"
     if given.startswith(_SQLITE) and given != "sqlite:///:memory:":
         return f"{_SQLITE}{root / given.removeprefix(_SQLITE)}"
-    if not given.startswith("file:") and ("://" in given or given.startswith("databricks")):
+    if is_address(given):
         return given
-    raise StoreError(
-        f"{given!r} names a folder, and MLflow no longer keeps runs in plain files",
-        where="MLFLOW_TRACKING_URI",
-        mend=f"unset it, or set it to sqlite:///{Path(given.removeprefix('file:')).name}.db",
-    )
+    raise no_address(given)
 
 
 def open_store(project: Path, experiment_name: str) -> Store:
