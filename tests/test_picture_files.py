@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pictures
 
+from runforge import config
 from runforge.files import Found
 from runforge.notices import collected
 from runforge.picture_files import Chooser, Listed, companions, is_picture
 from runforge.picture_survey import FORMATS
+from runforge.settings import plain
+from tests.conftest import REPOSITORY
 
 
 def items(*names: str) -> list[Listed]:
@@ -88,3 +92,23 @@ def test_numbered_names_are_no_views() -> None:
     with collected() as told:
         assert len(Chooser().chosen(items(*names, "a/cat_small.jpg"))) == 7
     assert told == []
+
+
+def test_what_a_notice_says_to_write_can_be_written(tmp_path: Path) -> None:
+    names = [f"a/{n}{end}" for n in range(6) for end in (".jpg", " flip.jpg", "_mask.png")]
+    (tmp_path / "notes.txt").write_text("buy milk")
+    notes = Listed(Found(tmp_path / "notes.txt"), "a/notes.txt", "a", None)
+    with collected() as told:
+        Chooser().chosen([*items(*names), notes])
+    hints = [shlex.split(line.rpartition("; ")[2])[0] for line in told]
+    assert hints == [
+        'data.source.include=["*"]',
+        "data.source.exclude=[]",
+        'data.source.exclude=["* flip.*"]',
+    ]
+    written = [config.compose(REPOSITORY, [hint]).settings.data.source for hint in hints]
+    assert [(plain(s)["include"], plain(s)["exclude"]) for s in written] == [
+        (["*"], None),
+        (None, []),
+        (None, ["* flip.*"]),
+    ]

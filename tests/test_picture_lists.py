@@ -101,6 +101,14 @@ def test_class_folders_go_before_a_list(tmp_path: Path) -> None:
     assert [s.label for s in ImageFolder().samples(tmp_path)] == ["a", "b"]
 
 
+def test_one_folder_of_a_split_goes_before_a_list_where_it_holds_classes(tmp_path: Path) -> None:
+    text = "f,label\n1.png,x\n2.png,y\n"
+    lay(tmp_path / "one", text, "train/a/1.png", "train/b/2.png")
+    assert [s.label for s in ImageFolder().samples(tmp_path / "one")] == ["a", "b"]
+    lay(tmp_path / "two", text, "train/1.png", "train/2.png")
+    assert [s.label for s in ImageFolder().samples(tmp_path / "two")] == ["x", "y"]
+
+
 def test_two_lists(tmp_path: Path) -> None:
     text = "f,label\n" + "".join(f"{n}.png,a\n" for n in range(4))
     lay(lay(tmp_path, text, *FOUR), text, file="more.csv")

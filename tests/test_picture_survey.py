@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from runforge.packing import PackingSettings, pack
 from runforge.picture_survey import has_colour
 from runforge.prepared import PreparedSet
 from runforge.reading import Samples
+from runforge.request_body import Decoder
 from runforge.sample import Sample
 from runforge.schema import Schema
 from runforge.sources.image_folder import ImageFolder
@@ -204,6 +206,19 @@ def test_given_levels_read_numbers_of_unknown_range() -> None:
         array = values.astype(kind)
         row = Image(**keys).decode(encoded(array, "TIFF"), {})[:, :, 0]
         np.testing.assert_array_equal(row, np.rint((array.astype(np.float64) + 3) / 8 * 255))
+
+
+def test_a_server_decodes_by_what_was_found(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(40):
+        put(root, f"{'ab'[number % 2]}/{number}.png", encoded(wide(0, 4095, number)))
+    prepared(root, tmp_path / "out")
+    opened = PreparedSet.open(tmp_path / "out")
+    schema = Schema.from_dict(json.loads(json.dumps(opened.schema.to_dict())))
+    decoder = Decoder.of(schema, None)
+    for row, where in enumerate(opened.where):
+        packed = decoder.packed("image/png", (root / where).read_bytes())
+        np.testing.assert_array_equal(packed[0], opened.inputs[row])
 
 
 def three_colours(root: Path, side: int) -> None:

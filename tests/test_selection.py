@@ -61,8 +61,12 @@ def test_of_a_regression(tmp_path: Path) -> None:
 
 def test_a_metric_without_a_value_chooses_nothing(tmp_path: Path) -> None:
     """R² of a single sample."""
-    made = make_bundle(tmp_path, "diabetes", "data.split.validation=0.003")
-    assert PreparedSet.open(made.prepared).schema.count("validation") == 1
+    splits = ["train"] * 6 + ["validation"] + ["test"] * 5
+    rows = [f"{row},{row % 5},{split},{row / 7}" for row, split in enumerate(splits)]
+    (tmp_path / "data").mkdir()
+    text = "\n".join(["a,b,part,progression", *rows])
+    (tmp_path / "data" / "data.csv").write_text(text, encoding="utf-8")
+    made = make_bundle(tmp_path, "diabetes", "data.source.split_column=part")
     tags, value = evaluated(made, "experiment=diabetes", "data.root=data")
     assert value == {} and selection.METRIC not in tags and selection.HELD_OUT in tags
 

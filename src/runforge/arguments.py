@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TypeAlias
 
 from runforge.help_texts import BATCH_SIZE_HELP, EXPORT_HELP, PREDICT_HELP, SERVE_HELP, TRAIN_HELP
+from runforge.usage import Parser
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 A_RUN = "its id, the beginning of one, its name, latest, best or best:DATA"
-REF_HELP = "a run (id, beginning of one, name, latest, best), models:/NAME@ALIAS or a folder"
+REF_HELP = (
+    "a run (id, beginning of one, name, latest, best, best:DATA), models:/NAME@ALIAS or a folder"
+)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line; each command names the module under `runforge` that runs it."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="runforge",
         description="From labelled data to trained, evaluated, recorded and reproducible models.",
     )
+    top.add_argument("--version", action="store_true", help="prints the version")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_profile(commands)
@@ -34,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
     stage.add_argument("stage", choices=("compose", "prepare", "train", "evaluate"))
-    stage.set_defaults(module=None)
+    stage.set_defaults(parser=stage, module=None)
     return top
 
 
@@ -48,7 +53,7 @@ def _command(
         description=description or None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.set_defaults(module=f"commands.{name.replace('-', '_')}")
+    made.set_defaults(parser=made, module=f"commands.{name.replace('-', '_')}")
     return made
 
 
@@ -178,17 +183,23 @@ def _add_serve(commands: Commands) -> None:
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if not 0 <= value < 2**16:  # the system would take its last 16 bits
         raise argparse.ArgumentTypeError(f"{text} is not in 0..65535")
     return value
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    value = _whole(text)
+    if not 1 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not in 1..{2**31 - 1}")
     return value
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d{1,20}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
 
 
 def _add_reproduce(commands: Commands) -> None:

@@ -10,11 +10,14 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from runforge import arguments, signals
-from runforge.errors import Interrupted, RunforgeError, of_the_machine
+from runforge.errors import Interrupted, RunforgeError, UserError, of_the_machine
 from runforge.process import leave
 from runforge.redaction import redact
+from runforge.usage import no_option
+from runforge.user import make_known
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -27,10 +30,13 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _run(given: Sequence[str] | None) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent anywhere unasked
-    options = _parse(given)
-    module = options.module or f"stages.{options.stage}"
+    # Of what is started from here: a `queue.py` in the project is not Python's.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
+        options = _parse(given)
+        module = options.module or f"stages.{options.stage}"
         with signals.as_interrupts():
+            make_known()
             if "DVC_STAGE" in os.environ:
                 signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)
@@ -47,11 +53,20 @@ def _run(given: Sequence[str] | None) -> int:
 
 
 def _parse(given: Sequence[str] | None) -> argparse.Namespace:
-    top = arguments.parser()
-    options, rest = top.parse_known_args(given)
+    words = sys.argv[1:] if given is None else list(given)
+    if words == ["--version"]:
+        print(f"runforge {version('runforge')}")
+        raise SystemExit(0)
+    options: argparse.Namespace
+    options, rest = arguments.parser().parse_known_args(words)
     # argparse takes positional arguments in one row only; overrides may stand on both sides of -m.
-    if rest and (not hasattr(options, "overrides") or any(r.startswith("-") for r in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    for word in rest:
+        if word.startswith("-"):
+            raise no_option(options.parser, word, words)
+        if not hasattr(options, "overrides"):
+            where = options.parser.prog.removeprefix("runforge ")
+            mend = f"`{options.parser.prog} --help` tells what it takes"
+            raise UserError(f"{word!r} is one word too many", where=where, mend=mend)
     if rest:
         options.overrides += rest
     return options

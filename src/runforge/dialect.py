@@ -7,7 +7,8 @@ import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from runforge.errors import ConfigError
 
@@ -30,6 +31,9 @@ class Dialect:
 
     separator: str
     quote: str
+    padded: bool = False
+    """A blank follows each separator, for the eye: it is no part of a cell. Only where the
+    separator is found out: one that is given leaves cells as they are."""
 
     def rows(self, text: str) -> Iterator[tuple[int, list[str]]]:
         """Every row that is not blank with the line it ends on; raises `csv.Error`."""
@@ -38,6 +42,7 @@ class Dialect:
             delimiter=self.separator,
             quotechar=self.quote or None,
             quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+            skipinitialspace=self.padded,
             strict=True,
         )
         try:
@@ -83,9 +88,18 @@ def find(beginning: str, separator: str | None, quote: str | None, wanted: Wante
     lines = "".join(itertools.islice(io.StringIO(beginning, newline=""), MOST_LINES))
     separators = SEPARATORS if separator is None else (separator,)
     quotes = _quotes(lines) if quote is None else (quote,)
-    ways = [Dialect(one, mark) for mark in quotes for one in separators]
+    plain = [Dialect(one, mark) for mark in quotes for one in separators]
+    ways = [replace(way, padded=separator is None and _padded(lines, way)) for way in plain]
     # The first of the best: a comma before others, and plain before odd.
     return max(ways, key=lambda way: _fit(lines, way, wanted))
+
+
+def _padded(lines: str, way: Dialect) -> bool:
+    """Whether every cell but the first of a row begins with a blank, in every row."""
+    later = list[str]()
+    with suppress(csv.Error):
+        later.extend(cell for _, cells in way.rows(lines) for cell in cells[1:] if cell)
+    return way.separator.strip() != "" and bool(later) and all(c[0] == " " for c in later)
 
 
 def _quotes(lines: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from runforge.quality import Noticed, Used
 from runforge.reading import Reader, Samples
 from runforge.sample import SPLITS, Examined, Modality, Sample, Source, parse_number
 from runforge.schema import Conflicting, Schema, TargetKind
+from runforge.single_precision import packed_targets
 from runforge.splitting import Shares, assign, unique_ids
 from runforge.twins import mark, twins
 from runforge.unchanged import unchanged
@@ -334,7 +335,8 @@ class _Packing:
         if self._is_class:
             index = {name: code for code, name in enumerate(classes)}
             return np.array([index[label] for label in labels], dtype=np.int64)
-        return np.array([float(label) for label in labels], dtype=np.float32)
+        values = np.array([float(label) for label in labels])
+        return packed_targets(values, self.settings.target_name)
 
     def _examine(
         self, reader: Reader, used: Used, targets: np.ndarray, classes: Sequence[str]

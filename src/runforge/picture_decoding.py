@@ -181,6 +181,8 @@ def _was_turned(picture: Pictures.Image) -> bool:
 
 
 def _begin(content: bytes) -> str:
+    if content[4:8] == b"ftyp":
+        return "HEIC, AVIF or a film; save it as JPEG or PNG"
     return f"{len(content)} bytes, beginning with {content[:8]!r}" if content else "it is empty"
 
 

@@ -21,8 +21,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 GREY = ("1", "L", "LA", "La", "I", "F")
 WIDE = ("I;16", "I;16B", "I;16L", "I;16N")
 
-LOOKED_AT = 256
-"""Pictures of a survey, at most."""
+LOOKED_AT, LOOKED_AT_FOR_LEVELS = 256, 32
+"""Pictures of a survey, at most: where all is to be found, and where only the levels are."""
 
 LONGEST_SIDE = 64
 """Pixels, of a size that is found: what two processor cores train in minutes, not hours."""

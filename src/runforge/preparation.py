@@ -19,6 +19,7 @@ from runforge.prepared import check_whole
 from runforge.sample_sets import check_unmixed
 from runforge.schema import Schema
 from runforge.settings import DataSettings, Settings, plain
+from runforge.terminal import print_text
 from runforge.unchanged import snapshot
 
 TOLD = {
@@ -124,7 +125,7 @@ def _key(project: Path, data: DataSettings) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"prepare: {text}", file=sys.stderr)
+    print_text(f"prepare: {text}", to=sys.stderr)
 
 
 def _tell(schema: Schema) -> None:

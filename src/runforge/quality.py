@@ -15,6 +15,7 @@ from runforge.notices import notice
 from runforge.ordering import look_alikes, natural_order
 from runforge.sample import SPLITS, Sample
 from runforge.splitting import disagreeing, repeated
+from runforge.wording import counted
 
 SHOWN = 5
 """Examples that a message or the schema names."""
@@ -68,8 +69,9 @@ def check_leakage(root: Path, used: Used) -> None:
     groups = disagreeing(used.contents, given)
     if groups:
         pairs = "; ".join(" = ".join(_pair(used, group, given)) for group in groups[:SHOWN])
+        count = counted(len(groups), "content is", "contents are")
         raise DataError(
-            f"{len(groups)} contents are in more than one split, first: {pairs}",
+            f"{count} in more than one split, first: {pairs}",
             where=str(root),
             mend="remove them from one, or set data.allow_leakage=true",
         )

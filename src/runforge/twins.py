@@ -12,10 +12,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+MARKED_BYTES = 4096
+"""Of a row, spread evenly, that its checksum is taken of: enough to tell, and soon done."""
+
 
 def mark(row: np.ndarray) -> int:
     """A checksum: equal for equal rows, and seldom for others."""
-    return zlib.crc32(np.ascontiguousarray(row).view(np.uint8).data)
+    content = np.ascontiguousarray(row).reshape(-1).view(np.uint8)
+    step = max(1, -(-len(content) // MARKED_BYTES))
+    return zlib.crc32(np.ascontiguousarray(content[::step]).data)
 
 
 def twins(rows: np.ndarray, marks: Sequence[int]) -> list[int]:

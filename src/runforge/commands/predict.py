@@ -60,7 +60,7 @@ def _write(predictor: Predictor, given: Rows, output: Path | None, form: str) ->
         for block in predictor.blocks(given, quarantine):
             file.write(block)
             count += len(block.ids)
-            odd = [f"{w}: {r}" for w, r in zip(block.where, block.remarks, strict=True) if r]
+            odd = [f"{w}: {r}" for w, r in zip(block.where, block.remarks or (), strict=False) if r]
             remarked, first = remarked + len(odd), first or next(iter(odd), "")
         if not count:
             raise _nothing(quarantine.first, quarantine.count)

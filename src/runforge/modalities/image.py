@@ -70,9 +70,9 @@ class Image:
         pictures of 16 bits, if one of that part is such. What is found is told, unless every
         picture is packed as it is.
         """
-        seen = picture_survey.survey(
-            raws.spread(picture_survey.LOOKED_AT), self.max_pixels, colour=self.mode is None
-        )
+        asked = None not in (self.height, self.width, self.mode)
+        most = picture_survey.LOOKED_AT_FOR_LEVELS if asked else picture_survey.LOOKED_AT
+        seen = picture_survey.survey(raws.spread(most), self.max_pixels, colour=self.mode is None)
         if not seen.sizes:  # None of that part can be read: perhaps one of the others can.
             seen = picture_survey.survey(raws, self.max_pixels, colour=self.mode is None)
         found = self._found_size(seen)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runforge import giveaways, groups
+from runforge.cell_forms import category_index
 from runforge.column_kinds import TEXT, kind_of, of_categories, of_numbers, tell, tell_left_out
 from runforge.errors import ConfigError, DataError, Refused
 from runforge.ordering import natural_order
 from runforge.overrides import typed
 from runforge.sample import Examined, PackedRows, Raw, Shown, parse_number, parse_numbers
+from runforge.single_precision import origin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +61,7 @@ class Table:
         """`numbers`, `categories` with their values, `indicators`: the columns with missing cells;
         `left_out`: columns that are not learned from, with the kind that each is of.
 
+        `origins`, of numbers that 32-bit floats tell apart only when counted from there: by name.
         Raises `DataError` where the columns don't fit what the configuration names.
         """
         columns = _counted(raws)
@@ -72,8 +75,10 @@ class Table:
         for name in categories:
             if name not in self.categories:
                 _check_category(name, values[name])
+        origins = {n: o for n in numbers if (o := _origin(values[n], parsed[n]))}
         _tell(columns, parsed, numbers, categories)
         return {
+            **({"origins": origins} if origins else {}),
             "numbers": numbers,
             "categories": [_category(name, values[name]) for name in categories],
             "indicators": [name for name in (*numbers, *categories) if None in columns[name]],
@@ -103,12 +108,13 @@ class Table:
     def decode(
         self, raw: Raw, layout: Mapping[str, Any], remarks: list[str] | None = None
     ) -> np.ndarray:
-        """float32 [F]: numbers, then codes of categories (−1 unknown); NaN is missing.
+        """float32 [F]: numbers (from their origins on), then codes of categories (−1 unknown).
 
-        Remarks: which cells are missing.
+        NaN is missing. Remarks: which cells are missing.
         """
         cells = _cells(raw)
-        numbers = [_number(cells, name) for name in layout["numbers"]]
+        origins = layout.get("origins", {})
+        numbers = [_number(cells, name) - origins.get(name, 0.0) for name in layout["numbers"]]
         codes = [_code(cells, column["name"], column["values"]) for column in layout["categories"]]
         if remarks is not None:
             remarks += [f"{name!r} missing" for name, cell in cells.items() if cell is None]
@@ -168,7 +174,7 @@ class Table:
         odd = [i for i, code in codes if not math.isnan(code) and (i, code) not in known]
         names = _names(layout)
         told = [f"{names[i]!r} is {cells[names[i]]!r}, which training never saw" for i in odd]
-        return told + _far_outside(row[:count], layout["numbers"], statistics)
+        return told + _far_outside(row[:count], layout, statistics)
 
     def to_float(self, packed: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
         """float32 [B, F] as it is, NaN for missing."""
@@ -190,8 +196,9 @@ class Table:
 
     def show(self, row: np.ndarray, layout: Mapping[str, Any]) -> Shown:
         """A line `name: value` for each column."""
-        count = len(layout["numbers"])
-        texts = ["missing" if math.isnan(v) else f"{v:.6g}" for v in row[:count].tolist()]
+        count, origins = len(layout["numbers"]), layout.get("origins", {})
+        numbers = zip(layout["numbers"], row[:count].tolist(), strict=True)
+        texts = [_number_text(value, origins.get(name, 0.0)) for name, value in numbers]
         for column, code in zip(layout["categories"], row[count:].tolist(), strict=True):
             texts.append(_category_text(column["values"], code))
         names = _names(layout)
@@ -323,7 +330,15 @@ def _code(cells: Mapping[str, str | None], name: str, values: list[str]) -> floa
     cell = _given(cells, name)
     if cell is None:
         return math.nan
-    return float(values.index(cell)) if cell in values else UNKNOWN
+    index = category_index(cell, values)
+    return UNKNOWN if index is None else float(index)
+
+
+def _origin(cells: Sequence[str], parsed: np.ndarray | None) -> float:
+    if parsed is None:  # named as numbers: the rows of other cells are refused
+        read = (parse_number(cell) for cell in cells)
+        parsed = np.array([value for value in read if value is not None])
+    return origin(parsed)
 
 
 def _number_input(rows: PackedRows, column: int) -> dict[str, float]:
@@ -349,8 +364,14 @@ def _category_input(rows: PackedRows, column: int, code: int) -> dict[str, float
     return {"column": float(column), "code": float(code), "category": float(seen)}
 
 
+def _number_text(value: float, counted_from: float) -> str:
+    if math.isnan(value):
+        return "missing"
+    return f"{value + counted_from:.15g}" if counted_from else f"{value:.6g}"
+
+
 def _far_outside(
-    numbers: np.ndarray, names: Sequence[str], statistics: Mapping[str, Sequence[float]]
+    numbers: np.ndarray, layout: Mapping[str, Any], statistics: Mapping[str, Sequence[float]]
 ) -> list[str]:
     """Numbers further from those of training than these are from one another.
 
@@ -358,12 +379,17 @@ def _far_outside(
     """
     if "least" not in statistics:
         return []
+    names, origins = layout["numbers"], layout.get("origins", {})
     low, high = (np.array(statistics[end][: len(names)]) for end in ("least", "greatest"))
     away = np.maximum(low - numbers, numbers - high)
-    return [
-        f"{names[i]!r} is {numbers[i]:g}, far outside of training's {low[i]:g} to {high[i]:g}"
-        for i in np.flatnonzero(away > np.maximum(high - low, 0)).tolist()
-    ]
+    told = []
+    for i in np.flatnonzero(away > np.maximum(high - low, 0)).tolist():
+        said, least, most = (
+            _number_text(float(value[i]), origins.get(names[i], 0.0))
+            for value in (numbers, low, high)
+        )
+        told.append(f"{names[i]!r} is {said}, far outside of training's {least} to {most}")
+    return told
 
 
 def _part(examined: Examined, split: str) -> giveaways.Rows:

@@ -49,9 +49,11 @@ class ImageFolder:
     def samples(self, root: Path) -> Sequence[Sample]:
         """Lists every picture under the class folders; raises `DataError` on a layout of no use."""
         folders = _folders(root)
-        if len(folders) < 2 and (by_list := picture_lists.found(root)) is not None:
-            return by_list.samples(self.chooser)
         present = self._split_folders(root, folders)
+        if len(folders) < 2 and not present:
+            by_list = picture_lists.found(root)
+            if by_list is not None:
+                return by_list.samples(self.chooser)
         if not present:
             return [_sample(item) for item in _Listing(root, None, root, self.chooser).items()]
         self._check_folders(root, folders, present)
@@ -82,7 +84,7 @@ class ImageFolder:
             if split is not None:
                 found[split] = folder
         for split, folder in found.items():
-            if folder.name != split:
+            if folder.name.casefold() != split:
                 hint = "data.source.splits may say otherwise"
                 notice(f"{folder.name}/ is taken as the {split} split", hint=hint)
         return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runforge.errors import ConfigError, DataError
+from runforge.files import leaves
 from runforge.picture_files import Chooser
 from runforge.picture_lists import PictureList, found
 from runforge.sample import Sample
@@ -51,7 +52,7 @@ class ImageList:
         if not path.is_file():
             mend = "set data.root or data.source.file"
             raise DataError("there is no such file", where=str(path), mend=mend)
-        if not path.resolve().is_relative_to(root.resolve()):
+        if leaves(path, root):
             what, mend = f"{self.file} leaves the data folder", "move the file into data.root"
             raise ConfigError(what, where="data.source.file", mend=mend)
         return path

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import requests
 from filelock import FileLock
@@ -27,6 +27,7 @@ from runforge.tracking.away import bound_requests
 from runforge.tracking.drivers import close_dead_runs
 from runforge.tracking.moved import follow_project
 from runforge.tracking.outbox import Delivery, deliver
+from runforge.wording import counted
 
 with warnings.catch_warnings():
     # MLflow 3.17 declares its tables with an option that SQLAlchemy 2.1 gave up; nothing of ours.
@@ -178,7 +179,10 @@ def _made_file(project: Path, uri: str) -> SqlAlchemyStore:
 
 def _deliver_waiting(store: Store) -> None:
     for delivery in deliver(store.client, store.project):
-        found = delivery.problem or f"{delivery.writes} writes that had waited were delivered"
+        waited = counted(
+            delivery.writes, "write that had waited was", "writes that had waited were"
+        )
+        found = delivery.problem or f"{waited} delivered"
         print(f"runforge: run {delivery.run_id}: {found}", file=sys.stderr)
 
 
@@ -224,10 +228,19 @@ def _require_answer(uri: str) -> None:
             status = answer.status_code
     except requests.RequestException as error:
         what = f"the tracking server does not answer ({type(error).__name__})"
-        raise StoreError(what, where=redact(uri), mend=mend) from None
+        raise StoreError(what, where=redact(uri), mend=_past_proxy(uri) or mend) from None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         what = f"the tracking server is out of order (HTTP status {status})"
-        raise StoreError(what, where=redact(uri), mend=mend)
+        raise StoreError(what, where=redact(uri), mend=_past_proxy(uri) or mend)
+
+
+def _past_proxy(uri: str) -> str | None:
+    """How to ask the server itself, where the environment sends requests to a proxy."""
+    if not requests.utils.get_environ_proxies(uri):
+        return None
+    host = urlsplit(uri).hostname
+    told = "a proxy is asked, as HTTP_PROXY or HTTPS_PROXY says"
+    return f"{told}; to ask the server itself: export NO_PROXY={host}"
 
 
 @contextmanager
