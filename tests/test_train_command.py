@@ -165,12 +165,16 @@ def test_a_signal_ends_the_run_as_killed(project: Project, number: int, code: in
         assert process.stderr is not None
         while "epoch 2/" not in (line := process.stderr.readline()):
             assert line, "it ended before it trained"
-        os.killpg(process.pid, number)
+        for _ in range(3):  # a terminal, `timeout` and a shell each make one of the same press
+            os.killpg(process.pid, number)
+            time.sleep(0.01)
         said = process.stderr.read()
         assert process.wait(30) == code, said
     experiments = [e.experiment_id for e in client(project).search_experiments()]
     newest = client(project).search_runs(experiments, order_by=["attributes.start_time DESC"])[0]
     assert newest.info.status == "KILLED"
+    kept = project.folder / "out/runs" / newest.info.run_id / "checkpoints"
+    assert len(list(kept.glob("last-*"))) >= 1
     time.sleep(0.5)
     assert subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout == b""
 

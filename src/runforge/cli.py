@@ -8,21 +8,33 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from runforge import arguments, signals
-from runforge.errors import Interrupted, RunforgeError, of_the_machine
+from runforge import arguments, console, signals
+from runforge.errors import Interrupted, ReaderGone, RunforgeError, of_the_machine
 from runforge.process import leave
 from runforge.redaction import redact
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code. None: the process's own command, which ends it."""
-    code = _run(given)
     if given is None:
-        leave(code)
-    return code
+        _own_command()
+    return _run(given)
+
+
+def _own_command() -> NoReturn:
+    console.take_over()
+    try:
+        code = _run(None)
+    except SystemExit as asked:  # by argparse: `--help`, or what it can't read
+        code = int(asked.code or 0)
+    except KeyboardInterrupt:  # before there was anything to end
+        code = 128 + signal.SIGINT
+    leave(code)
 
 
 def _run(given: Sequence[str] | None) -> int:
@@ -34,6 +46,9 @@ def _run(given: Sequence[str] | None) -> int:
             if "DVC_STAGE" in os.environ:
                 signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)
+        sys.stdout.flush()
+    except ReaderGone as error:
+        return error.exit_code
     except (RunforgeError, Interrupted) as error:
         print(f"runforge: {redact(str(error))}", file=sys.stderr)
         return error.exit_code

@@ -10,6 +10,8 @@ import sys
 import threading
 from typing import NoReturn
 
+from runforge import console
+
 PARENT = "RUNFORGE_PARENT"
 """The variable that tells a process which one it must not outlive."""
 
@@ -50,12 +52,7 @@ def leave(code: int) -> NoReturn:
     """
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as at every end
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        sys.exit(code)  # nobody reads any more: told in Python's own way
-    os._exit(code)
+    os._exit(console.flushed(code))
 
 
 def ended_by(code: int) -> str:

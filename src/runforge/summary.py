@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from runforge import console
+
 METRICS = "metrics.json"
 
 
@@ -24,4 +26,5 @@ def print_figures(evaluation: Path) -> None:
 
 
 if __name__ == "__main__":
+    console.take_over()
     print_figures(Path(sys.argv[1]))
