@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from runforge import arguments, console, signals
 from runforge.errors import Interrupted, ReaderGone, RunforgeError, of_the_machine
-from runforge.process import leave
+from runforge.process import leave, stand_alone
 from runforge.redaction import redact
 
 
@@ -28,6 +28,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _own_command() -> NoReturn:
     console.take_over()
+    stand_alone()
     try:
         code = _run(None)
     except SystemExit as asked:  # by argparse: `--help`, or what it can't read
@@ -43,8 +44,7 @@ def _run(given: Sequence[str] | None) -> int:
     module = options.module or f"stages.{options.stage}"
     try:
         with signals.as_interrupts():
-            if "DVC_STAGE" in os.environ:
-                signals.end_with_dvc()
+            signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)
         sys.stdout.flush()
     except ReaderGone as error:

@@ -6,7 +6,6 @@ The only module that speaks to Hydra and OmegaConf. DVC composes the same `conf/
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,10 +74,10 @@ def read_params(project: Path) -> Composed:
 def experiment_name(project: Path) -> str:
     """The MLflow experiment of the project, without composing anything: commands that read runs.
 
-    As `params.yaml` has it; `MLFLOW_EXPERIMENT_NAME` takes its place, as in MLflow's own commands.
+    As `params.yaml` has it. `MLFLOW_EXPERIMENT_NAME`, set in a shell for something else, changes
+    neither where runs are recorded nor where they are read.
     """
-    given = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip()
-    return given or read_params(project).settings.experiment_name
+    return read_params(project).settings.experiment_name
 
 
 def params_root(project: Path) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runforge import environment, git
-from runforge.dvc_files import LOCK, dvc_hash
+from runforge.dvc_files import LOCK, dvc_hash, experiment
 from runforge.places import outermost_project
 from runforge.redaction import redact, redact_arguments
 
@@ -113,7 +113,7 @@ def collect(
     return Lineage(
         git=_git_state(root),
         data_dvc_hash=None if data_root is None else dvc_hash(root, root / data_root),
-        dvc_experiment=os.environ.get("DVC_EXP_NAME"),
+        dvc_experiment=experiment(root),
         command=_redacted(command),
         overrides=tuple(redact_arguments(overrides)),
         code_root=_code_root(root),

@@ -92,13 +92,26 @@ def end_with_dvc() -> None:
 
     DVC starts a stage through a shell, and a signal to it alone leaves both to themselves.
     """
-    import psutil
-
-    # The nearest that is no shell: what DVC is called depends on how it was installed.
-    above = psutil.Process().parents()
-    dvc = next((p for p in above if p.name() not in SHELLS), None)
+    stage = os.environ.get("DVC_STAGE")
+    dvc = None if stage is None else _who_has_set("DVC_STAGE", stage)
     if dvc is not None:
         threading.Thread(target=_end_after, args=(dvc,), name="runforge-dvc", daemon=True).start()
+
+
+def _who_has_set(name: str, value: str) -> psutil.Process | None:
+    """The nearest process above that was started without the variable; None: a shell has it set.
+
+    What DVC is called depends on how it was installed.
+    """
+    import psutil
+
+    for process in psutil.Process().parents():
+        try:
+            if process.environ().get(name) != value:
+                return None if process.name() in SHELLS else process
+        except psutil.Error:  # another user's: not what started this
+            return None
+    return None
 
 
 def _end_after(process: psutil.Process) -> None:

@@ -166,7 +166,7 @@ def _dataset(client: MlflowClient, run_id: str, *, values: Mapping[str, str], co
 
 def _model(client: MlflowClient, run_id: str, *, path: Path, name: str) -> None:
     """`path`: a folder in MLflow's form; its file `MLmodel` learns the model's id."""
-    run, record = client.get_run(run_id), Model.load(str(path))
+    run, record = client.get_run(run_id), Model.load(path.as_uri())
     made = _logged_model(client, run, record, name)
     record.model_id = record.model_uuid = made.model_id
     record.artifact_path = made.artifact_location
