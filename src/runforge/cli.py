@@ -11,12 +11,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from runforge import arguments, console, signals
 from runforge.errors import Interrupted, ReaderGone, RunforgeError, of_the_machine
 from runforge.process import leave, stand_alone
 from runforge.redaction import redact
+
+PATHS = ("folder", "html", "inputs", "model", "output")
+"""The arguments that are paths, or may be."""
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -69,4 +73,14 @@ def _parse(given: Sequence[str] | None) -> argparse.Namespace:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
+    for name in PATHS:
+        if (path := getattr(options, name, None)) is not None:
+            setattr(options, name, _at_home(path))
     return options
+
+
+def _at_home(path: str | list[str]) -> str | list[str]:
+    """With `~` as the home folder, which a shell leaves in quotes and behind `--output=`."""
+    if not isinstance(path, str):
+        return [str(_at_home(one)) for one in path]
+    return str(Path(path).expanduser()) if path.startswith("~") else path
