@@ -40,11 +40,21 @@ def find_project(start: Path | None = None) -> Path:
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / CONF / f"{CONFIG}.yaml").is_file():
+            _check_name(folder)
             return folder
     mend = "change into the folder of your project"
     raise ConfigError(
         "no runforge project (dvc.yaml and conf/) here or above", where=str(start), mend=mend
     )
+
+
+def _check_name(project: Path) -> None:
+    try:
+        str(project).encode()
+    except UnicodeEncodeError:
+        what = "its name holds bytes that are no UTF-8, and MLflow keeps no artifacts there"
+        mend = "move the project to a folder of another name"
+        raise ConfigError(what, where=str(project), mend=mend) from None
 
 
 def compose(project: Path, overrides: Sequence[str] = ()) -> Composed:

@@ -134,8 +134,7 @@ def _connected(project: Path, uri: str) -> tuple[MlflowClient, Callable[[str], o
     """A client of the store, and what creates an experiment in it."""
     _hush()
     bound_requests()
-    # MLflow takes an address for a path there, and would make folders of that name.
-    mlflow_databases._make_parent_dirs_if_sqlite = lambda _: None
+    mlflow_databases._make_parent_dirs_if_sqlite = _make_none
     os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"  # what is acknowledged is written
     if uri.startswith("sqlite:"):
         create = _made_file(project, uri).create_experiment
@@ -160,6 +159,10 @@ def _made_file(project: Path, uri: str) -> SqlAlchemyStore:
     if moved:
         print(f"runforge: artifacts moved with the project, from {moved}", file=sys.stderr)
     return tables
+
+
+def _make_none(db_uri: str) -> None:
+    """MLflow takes the address for a path, and would make the folders of that name."""
 
 
 def _deliver_waiting(store: Store) -> None:
