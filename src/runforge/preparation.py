@@ -97,6 +97,8 @@ def data_root(project: Path, data: DataSettings) -> Path:
         raise DataError(f"can't be a folder ({error.strerror})", where=where, mend=mend) from error
     if not there:
         mend = "put data there, set data.root=FOLDER, or write samples: `runforge sample digits`"
+        if data.root.startswith("~/"):
+            mend = f"write the folder out: data.root={Path.home() / data.root[2:]}"
         raise DataError("there is no such folder", where=where, mend=mend)
     return root
 
