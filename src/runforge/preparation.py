@@ -31,7 +31,7 @@ TOLD = {
 
 
 RULES = 2
-"""To be raised where the same data and keys give another set than before: older sets are not used."""
+"""Raise it where the same data and keys give another set than before: older ones are not used."""
 
 
 def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = False) -> Schema:
