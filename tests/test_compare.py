@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -202,6 +203,26 @@ def test_runs_that_are_no_more_apart_than_chance(place, tmp_path) -> None:
     assert found.winner is None and "no more than chance makes" in found.verdicts[0]
 
 
+def test_ids_that_were_taken_in_another_way_are_no_other_samples(place, tmp_path) -> None:
+    """A run of an older version: the same rows of a table under other ids."""
+    was = entries(place)
+    now = [replace(e, id=f"{e.id}0") for e in was]
+    tags = {"runforge.data_fingerprint": "f" * 32}
+    given = answers(place, 0)
+    a = recorded(place, tmp_path, given, manifest=was)
+    renamed = replace(given, ids=np.array([f"{one}0" for one in given.ids]))
+    b = recorded(place, tmp_path, renamed, manifest=now, tags=tags)
+    comparison = compared(place, tmp_path, a, b)
+    (data,) = comparison.data
+    assert not data.added and not data.removed
+    assert f"{len(was) - 1} of {len(was) - 1} samples have the same place and label" in data.note
+    assert "train it again" in data.note
+    assert "no sample in common" in comparison.samples.notes[0]
+    half = [e if i % 2 else n for i, (e, n) in enumerate(zip(was, now, strict=True))]
+    c = recorded(place, tmp_path, given, manifest=half[: len(was) // 2], tags=tags)
+    assert compared(place, tmp_path, a, c).data[0].note == ""
+
+
 def test_samples_added_removed_relabelled_and_moved(place, tmp_path) -> None:
     was = entries(place)
     now = [replace(was[0], id="new"), *was[2:]]
@@ -214,6 +235,7 @@ def test_samples_added_removed_relabelled_and_moved(place, tmp_path) -> None:
         recorded(place, tmp_path, answers(place, 1), tags=other),
     ]
     data, without = compared(place, tmp_path, *ids).data
+    assert data.places == {one.id: one.where for one in (now[0], was[0], was[1], now[2], now[3])}
     assert data.added == ("new",) and data.removed == (was[0].id, was[1].id)
     assert [(one.sample_id, one.was, one.now) for one in data.relabelled] == [(was[3].id, "a", "b")]
     moved = [(one.sample_id, one.was, one.now) for one in data.moved]
@@ -370,6 +392,9 @@ def test_what_the_command_records_prints_and_writes(place, two, tmp_path) -> Non
     html = page.read_text()
     flips = sum(len(told["flips"][0][kind]) for kind in ("won", "lost"))
     assert html.count('class="exact"') == flips > 0
+    places = {entry.id: entry.where for entry in entries(place)}
+    named = {places[flip["sample_id"]] for flip in told["flips"][0]["won"]}
+    assert all(f'<div class="where">{where}</div>' in html for where in named)
     assert "<script" not in html and not re.search(r'(src|href)="(?!data:)', html)
 
 
@@ -386,6 +411,17 @@ def test_the_terminal_is_told_what_differs(place, two) -> None:
         assert part in text
     assert "seed" not in text.partition("environment")[0]
     assert text.rstrip().splitlines()[-1].startswith("B is better than A by more than chance")
+
+
+def test_what_can_t_be_shown_is_not_recorded(place, two) -> None:
+    before = len(list_runs(place.store, count=1000))
+    command = f'"{sys.executable}" -m runforge compare {two[0]} {two[1]} > /dev/full'
+    done = place.project.run("bash", "-c", command, code=1)
+    assert done.stderr.splitlines()[-1].endswith("can't be written: no space left on the disk")
+    assert len(list_runs(place.store, count=1000)) == before
+    shown = place.project.runforge("compare", *two, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert shown.stdout.isascii() and "->" in shown.stdout
+    assert len(list_runs(place.store, count=1000)) == before + 1
 
 
 def test_without_the_prepared_set_the_page_says_so(place, two, tmp_path) -> None:

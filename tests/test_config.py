@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,7 +24,12 @@ CHOICES = sorted(
     for path in (REPOSITORY / "conf").glob("*/*.yaml")
     if path.parent.name != "experiment"
 )
-NEEDS = {"machine=multi_node": ["machine.rendezvous='node7:29400'"]}
+NEEDS = {
+    "machine=multi_node": ["machine.rendezvous='node7:29400'"],
+    "data=diabetes": ["task=regression"],
+    "data=table": ["data.source.target=label"],
+    "task=regression": ["data=diabetes"],
+}
 """What a choice leaves to the user."""
 
 
@@ -53,10 +59,10 @@ def test_every_choice_composes(project: Path, choice: str) -> None:
         ("optimizer.learning_rate=-1", ("optimizer.learning_rate", "-1", "greater than 0")),
         ("optimizer.learning_rate=nan", ("optimizer.learning_rate", "finite")),
         ("optimizer.learning_rate=abc", ("optimizer.learning_rate", "abc", "number")),
-        ("optimizer.lr=0.1", ("optimizer.lr", "did you mean optimizer.learning_rate?")),
+        ("optimizer.lr=0.1", ("optimizer.lr", "did you mean `optimizer.learning_rate=0.1`?")),
         ("+optimizer.foo=0.1", ("optimizer.foo", "no such key")),
-        ("network=ccn", ("network=ccn", "did you mean cnn?", "cnn, mlp, origin, resnet")),
-        ("netwrk=cnn", ("netwrk", "did you mean network?")),
+        ("network=ccn", ("network=ccn", "did you mean `network=cnn`?", "cnn, mlp, origin, resnet")),
+        ("netwrk=cnn", ("netwrk", "did you mean `network=cnn`?")),
         ("+network.foo=1", ("network.foo", "no such key")),
         ("~network.filters", ("network.filters", "missing")),
         ("network.filters=3", ("network.filters", "list")),
@@ -90,8 +96,8 @@ def test_every_choice_composes(project: Path, choice: str) -> None:
         ("task.loss._target_=os.system", ("task.loss._target_", "os.system", "may not be named")),
         ("network._target_=runforge.networks.cnn.Cn", ("no class runforge.networks.cnn.Cn",)),
         ("experiment=nothing", ("experiment", "digits")),
-        ("seed", ("override seed: can't be read", "key=value")),
-        ("network=[a", ("override network=[a: can't be read",)),
+        ("seed", ("override seed: it has no =", "key=value")),
+        ("network=[a", ("override network=[a: a group has one choice",)),
         ("task.loss.label_smoothing=high", ("task.loss.label_smoothing", "high")),
     ],
 )
@@ -210,6 +216,16 @@ def test_trials_are_every_combination(project: Path) -> None:
 def test_no_project(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no runforge project"):
         config.find_project(tmp_path)
+
+
+def test_a_project_whose_name_is_no_text_is_refused_before_anything(
+    project: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"raw\xff")
+    project.rename(odd)
+    with pytest.raises(ConfigError, match=r"no UTF-8.*move the project") as refused:
+        config.find_project(odd)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_project_is_found_from_a_folder_in_it(project: Path) -> None:

@@ -13,20 +13,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from ruamel.yaml import YAML
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from runforge import dvc_cache, user, worker
+from runforge import config, dvc_cache, user, worker
 from runforge.errors import DataError, Refused, StoreError, of_the_machine
+from runforge.foreign import parse_json
 from runforge.lineage import collect
 from runforge.modalities.table import Table
+from runforge.places import outermost_project
 from runforge.reproduction.worktree import clean_worktree
 from runforge.single_precision import packed_targets
 from runforge.sources.image_folder import ImageFolder
 from runforge.sources.table import Table as TableSource
 from runforge.tasks.regression import _R2
 from runforge.tracking.store import open_store
-from tests.conftest import Project, clean_environment, make_project
+from tests.conftest import REPOSITORY, Project, clean_environment, make_project
 
 SECONDS = 1_700_000_000
 """Since 1970: 32-bit floats go in steps of 128 there."""
@@ -279,3 +283,48 @@ def test_a_category_is_known_however_it_is_written(cell: str, code: float) -> No
     values = ["True", "false", "1", "007", "2.0", "2"]
     layout = {"numbers": [], "categories": [{"name": "c", "values": values}], "indicators": []}
     assert Table(numbers=None, categories=["c"]).decode({"c": cell}, layout).tolist() == [code]
+
+
+# A project in a folder of its repository
+
+
+@pytest.mark.parametrize("copies", ["standalone/tmp1", "tmp1"])
+def test_a_copy_of_a_repository_with_a_project_within(tmp_path: Path, copies: str) -> None:
+    project = tmp_path / "teams" / "a"
+    project.mkdir(parents=True)
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    # DVC's folder at the top of the repository, in the project, and of a project at the top.
+    for top in (tmp_path, project):
+        copy = top / ".dvc" / "tmp" / "exps" / copies / "teams" / "a"
+        assert outermost_project(copy) == project
+    alone = tmp_path / "alone"
+    assert outermost_project(alone / ".dvc" / "tmp" / "exps" / copies) == alone
+    assert outermost_project(project) == project
+
+
+# Texts that YAML takes for something else
+
+
+def test_params_mean_the_same_to_every_reader_of_yaml(tmp_path: Path) -> None:
+    odd = ["no", "on", "y", "12:30:45", "010", "1e5", "2024-01-01", "1_000", "null", "~", ""]
+    values = {"texts": odd, "rate": 1e-5, "tiny": 1e-10, "large": 1e20, "none": None, "yes": True}
+    settings = config.compose(REPOSITORY, []).settings
+    config.write_params(tmp_path, config.Composed(values, settings))
+    text = (tmp_path / "params.yaml").read_text()
+    assert yaml.safe_load(text) == values  # YAML 1.1, as runforge reads it
+    assert YAML(typ="safe").load(text) == values  # YAML 1.2, as DVC does
+
+
+# JSON that is none
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *('{"rows": [{"c": NaN}]}', '{"rows": [{"c": -Infinity}]}', '{"rows": [{"c": 1, "c": 2}]}'),
+        '{"rows": ' + "[" * 100_000,
+    ],
+)
+def test_json_that_is_none_is_refused(body: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(body)

@@ -163,6 +163,8 @@ PLAIN = [("p", {"a": "1.5", "b": "x y"}), ("q", {"a": "2", "b": "z"}), ("p", {"a
         (b'"a";"b";"y"\n"1,5";"x y";"p"\n"2";"z";"q"\n"3";"w";"p"\n', "decimal commas in 'a'"),
         (b'a,b,y\n"1,5",x y,p\n"2",z,q\n3,w,p\n', "decimal commas in 'a'"),
         (b"a,b,y\n1.5,'x y',p\n2,'z',q\n3,'w',p\n", 'quote "\'"'),
+        (b"a, b, y\n1.5, x y, p\n2, z, q\n3,  w, p\n", "separator ', '"),
+        (b'a, b, y\n1.5, "x y", p\n2, z, q\n3, w, p\n', "separator ', '"),
         ("a;b;y\n1,5;x y;p\n2;z;q\n3;w;p\n".encode("utf-16"), "encoding 'utf-16'"),
     ],
 )
@@ -173,6 +175,14 @@ def test_how_a_file_is_written_is_found_out_and_told(
     said = capsys.readouterr().err
     assert told in said and bool(said) == bool(told)
     assert "\n" not in said.strip()
+
+
+def test_a_blank_that_does_not_follow_every_separator_belongs_to_its_cell(tmp_path: Path) -> None:
+    put(tmp_path, b"a,b,y\n1, x,p\n2,z,q\n")
+    assert rows_of(tmp_path, found=True)[0] == ("p", {"a": "1", "b": " x"})
+    put(tmp_path, b"a, b, y\n1, x, p\n")
+    cells = {"target": " y", "separator": ","}
+    assert rows_of(tmp_path, **cells) == [(" p", {"a": "1", " b": " x"})]
 
 
 def test_western_letters_are_read_and_told(

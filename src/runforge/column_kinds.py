@@ -128,10 +128,12 @@ def of_numbers(name: str, counts: Counts, numbers: np.ndarray) -> list[Told]:
     cells = sum(counts.values()) - counts.get(None, 0)
     if cells < FEWEST_ROWS:
         return []
-    values = np.unique(numbers)
-    rows = [count for cell, count in counts.items() if cell is not None]
-    apart = ((value, sum(np.array(rows)[numbers == value])) for value in _apart(values))
-    told = [_apart_told(name, value, count, values) for value, count in apart]
+    told = []
+    if _may_mean_missing(numbers.min()) or _may_mean_missing(numbers.max()):
+        values = np.unique(numbers)
+        rows = np.array([count for cell, count in counts.items() if cell is not None])
+        apart = ((value, int(rows[numbers == value].sum())) for value in _apart(values))
+        told = [_apart_told(name, value, count, values) for value, count in apart]
     if len(numbers) == cells and _counts_up(numbers):
         what = f"{name!r} counts the rows: if it is an id, it must not be learned from"
         told.append((what, f"to leave it out: {typed('data.source.ignore', [name])}"))
@@ -151,12 +153,17 @@ def _apart(values: np.ndarray) -> list[float]:
     for place, next_to, others in ((0, 1, values[1:]), (-1, -2, values[:-1])):
         value, gap = float(values[place]), abs(values[next_to] - values[place])
         spread = others.max() - others.min()
-        nines = not -9 < value < 99 and re.fullmatch(r"9+", f"{abs(value):.0f}") is not None
         # Nothing is below 0, there is no small number, and the others are many and near.
         zero = place == 0 and value == 0 and len(others) >= 20 and gap >= 0.2 * spread
-        if (nines and value.is_integer() and gap > spread) or zero:
+        if zero or (value and _may_mean_missing(value) and gap > spread):
             found.append(value)
     return found
+
+
+def _may_mean_missing(value: float) -> bool:
+    """0, -9, -99, 99, 999 and so on."""
+    nines = not -9 < value < 99 and re.fullmatch(r"9+", f"{abs(value):.0f}") is not None
+    return value == 0 or (nines and float(value).is_integer())
 
 
 def _apart_told(name: str, value: float, count: int, values: np.ndarray) -> Told:

@@ -72,7 +72,8 @@ class Predictor:
         kept = [one for one, whole in zip(read, finite, strict=True) if whole]
         if kept:
             where, ids = [one.where for one in kept], [one.id for one in kept]
-            remarks = [one.remark for one in kept]
+            says = hasattr(self.model.modality, "strange")
+            remarks = [one.remark for one in kept] if says else None
             yield PredictedBlock(where, ids, values[finite], self.model.schema.classes, remarks)
 
 

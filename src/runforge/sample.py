@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,7 +44,7 @@ def parse_numbers(texts: Sequence[str]) -> np.ndarray | None:
     except ValueError:
         return None
     # A nan is not within it either.
-    fits = bool((np.abs(values) <= _GREATEST).all()) and not any("_" in text for text in texts)
+    fits = bool((np.abs(values) <= _GREATEST).all()) and "_" not in "\n".join(texts)
     return values if fits else None
 
 
@@ -89,8 +89,11 @@ class Source(Protocol):
 class TableReader(Protocol):
     """What a source of tables promises beside: other files are read as its own was."""
 
-    def unlabelled(self, path: Path, columns: Sequence[str]) -> Rows:
-        """The rows of a file, of the given columns alone; `DataError` where one is not there."""
+    def unlabelled(self, path: Path, columns: Sequence[str], others: Collection[str] = ()) -> Rows:
+        """The rows of a file, of the given columns alone; `DataError` where one is not there.
+
+        `others` are columns that training knew and did not learn from: parts of a row's identity.
+        """
         ...
 
 

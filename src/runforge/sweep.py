@@ -64,10 +64,9 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         plans = _plans(project, left, names, parent_id)
 
         def trial(given: tuple[str, ...]) -> None:
-            if given in plans:
-                _attempt(plans[given])
+            _attempt(plans[given])
 
-        config.multirun(project, overrides, trial)
+        config.multirun(project, overrides, list(plans), trial)
         found = outcome.record(store, parent)
         print(parent.run_id)
         outcome.tell(found)
@@ -114,7 +113,7 @@ def _take_part(
     def trial(given: tuple[str, ...]) -> None:
         _attempt(Plan(project, composed[given], names[given], quiet=True))
 
-    config.multirun(project, overrides, trial)
+    config.multirun(project, overrides, list(composed), trial)
 
 
 def trial_names(trials: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:

@@ -7,7 +7,7 @@ Every cell is text and is taken literally: `NA`, `None` and `01` are values, unl
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -116,14 +116,17 @@ class Table:
             for i, (label, split) in enumerate(zip(labels, splits, strict=True))
         ]
 
-    def unlabelled(self, path: Path, columns: Sequence[str]) -> Rows:
+    def unlabelled(self, path: Path, columns: Sequence[str], others: Collection[str] = ()) -> Rows:
         """The rows of any file that is written as this one, with the target or without.
 
         Cells are those of `columns` alone. Raises `DataError` where one of them is not there.
+        `others` are columns that training knew and did not learn from.
         """
         frame, commas, _ = self._frame(path, columns)
         inputs = TableRows(with_points(frame, commas).select(columns), self.missing)
-        row, whole = inputs.row, self._whole(frame).row
+        # Columns that training did not know are no part of a row's identity.
+        known = [n for n in frame.columns if n in {*columns, *self.ignore, *others}]
+        row, whole = inputs.row, self._whole(frame.select(known)).row
         rows = (
             Sample(f"{path.name}#{i + 1}", "", None, partial(row, i), partial(whole, i))
             for i in range(len(frame))
@@ -243,7 +246,7 @@ class Table:
     def _found(self, form: Dialect, encoding: str) -> str:
         """What was found out and is not as most files are."""
         odd = [
-            ("separator", form.separator, self.separator, ","),
+            ("separator", form.separator + " " * form.padded, self.separator, ","),
             ("quote", form.quote, self.quote, '"'),
             ("encoding", encoding, self.encoding, UTF8),
         ]

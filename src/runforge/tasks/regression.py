@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torchmetrics.regression import MeanAbsoluteError, R2Score
 
 from runforge.errors import ConfigError, DataError
 from runforge.losses import build_loss
-from runforge.schema import Schema
+from runforge.schema import Schema, TargetKind
 
 if TYPE_CHECKING:
     from runforge.metrics.figures import Figures
@@ -29,6 +29,8 @@ class Regression(nn.Module):
     rate nor its loss depends on the target's unit. Raises `ConfigError` where the target is a
     class or the loss is none for values.
     """
+
+    learns: ClassVar[TargetKind] = "value"
 
     def __init__(self, *, loss: Mapping[str, Any], schema: Schema) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class Regression(nn.Module):
         """Every figure of an evaluation, the main ones with 95% bootstrap intervals."""
         from runforge.metrics.regression import regression_figures
 
-        return regression_figures(predictions, resamples=resamples, seed=seed)
+        return regression_figures(predictions, resamples=resamples, seed=seed, usual=self.mean)
 
 
 class _ColumnMetrics(MetricCollection):
