@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -234,6 +235,7 @@ def test_samples_added_removed_relabelled_and_moved(place, tmp_path) -> None:
         recorded(place, tmp_path, answers(place, 1), tags=other),
     ]
     data, without = compared(place, tmp_path, *ids).data
+    assert data.places == {one.id: one.where for one in (now[0], was[0], was[1], now[2], now[3])}
     assert data.added == ("new",) and data.removed == (was[0].id, was[1].id)
     assert [(one.sample_id, one.was, one.now) for one in data.relabelled] == [(was[3].id, "a", "b")]
     moved = [(one.sample_id, one.was, one.now) for one in data.moved]
@@ -390,6 +392,9 @@ def test_what_the_command_records_prints_and_writes(place, two, tmp_path) -> Non
     html = page.read_text()
     flips = sum(len(told["flips"][0][kind]) for kind in ("won", "lost"))
     assert html.count('class="exact"') == flips > 0
+    places = {entry.id: entry.where for entry in entries(place)}
+    named = {places[flip["sample_id"]] for flip in told["flips"][0]["won"]}
+    assert all(f'<div class="where">{where}</div>' in html for where in named)
     assert "<script" not in html and not re.search(r'(src|href)="(?!data:)', html)
 
 
@@ -406,6 +411,17 @@ def test_the_terminal_is_told_what_differs(place, two) -> None:
         assert part in text
     assert "seed" not in text.partition("environment")[0]
     assert text.rstrip().splitlines()[-1].startswith("B is better than A by more than chance")
+
+
+def test_what_can_t_be_shown_is_not_recorded(place, two) -> None:
+    before = len(list_runs(place.store, count=1000))
+    command = f'"{sys.executable}" -m runforge compare {two[0]} {two[1]} > /dev/full'
+    done = place.project.run("bash", "-c", command, code=1)
+    assert done.stderr.splitlines()[-1].endswith("can't be written: no space left on the disk")
+    assert len(list_runs(place.store, count=1000)) == before
+    shown = place.project.runforge("compare", *two, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert shown.stdout.isascii() and "->" in shown.stdout
+    assert len(list_runs(place.store, count=1000)) == before + 1
 
 
 def test_without_the_prepared_set_the_page_says_so(place, two, tmp_path) -> None:

@@ -69,6 +69,7 @@ def write(folder: Path, predictions: Predictions, figures: Figures, **changed: A
         "configuration": {"seed": 0},
         "run_id": "0123abcd",
         "quarantine": None,
+        "manifest": None,
     }
     write_evaluation(folder, **{**parts, **changed})
 
@@ -91,6 +92,7 @@ def test_files_of_a_classification(folder: Path) -> None:
         "confusion.csv",
         "main_metrics.json",
         "metrics.json",
+        "notes.txt",
         "per_class.csv",
         "pictures/confusion.png",
         "pictures/learning_curves.png",
@@ -161,6 +163,7 @@ def test_files_of_a_regression(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
         "main_metrics.json",
         "metrics.json",
+        "notes.txt",
         "pictures",
         "predictions.parquet",
         "report.html",

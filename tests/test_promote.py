@@ -62,7 +62,7 @@ def test_the_first_becomes_the_champion(project: Project, good: str) -> None:
     done = project.runforge("promote", good[:8], "--json")
     decision = json.loads(done.stdout)
     assert decision["promoted"] and decision["champion"] is None
-    assert "digits@champion is version 1 now" in done.stderr
+    assert "images@champion is version 1 now" in done.stderr
     assert aliases(project) == {"champion": good}
     version = client(project).get_model_version(MODEL, "1")
     assert version.tags["runforge.promotion"] == "promoted"
@@ -209,7 +209,7 @@ def test_what_is_no_candidate(project: Project, good: str) -> None:
     clear(project)
     project.runforge("promote", good)
     line = project.runforge("promote", good, code=2).stderr
-    assert "it is digits@champion already" in line
+    assert "it is images@champion already" in line
     project.runforge("train", *SHORT, "optimizer=sgd", "optimizer.learning_rate=1e30", code=1)
     failed = client(project).search_runs(["1", "2"], "attributes.status = 'FAILED'")[0]
     line = project.runforge("promote", failed.info.run_id, code=2).stderr

@@ -19,6 +19,15 @@ REF_HELP = (
 
 def parser() -> Parser:
     """The command line; each command names the module under `runforge` that runs it."""
+    return _made()[0]
+
+
+def commands() -> dict[str, Parser]:
+    """The parser of each command, by its name."""
+    return dict(_made()[1].choices)
+
+
+def _made() -> tuple[Parser, Commands]:
     top = Parser(
         prog="runforge",
         description="From labelled data to trained, evaluated, recorded and reproducible models.",
@@ -40,7 +49,7 @@ def parser() -> Parser:
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
     stage.add_argument("stage", choices=("compose", "prepare", "train", "evaluate"))
     stage.set_defaults(parser=stage, module=None)
-    return top
+    return top, commands
 
 
 def _command(

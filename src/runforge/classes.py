@@ -55,6 +55,12 @@ def _balanced(schema: Schema) -> Tensor:
     return sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))
 
 
+def usual_class(schema: Schema) -> int | None:
+    """The class that most training samples are of, the first of equals; None: there are none."""
+    counts = [schema.split_counts.get("train", {}).get(name, 0) for name in schema.classes]
+    return counts.index(max(counts)) if any(counts) else None
+
+
 def classification_metrics(class_count: int) -> MetricCollection:
     """`accuracy` and `f1_macro`, updated with (answers or probabilities, targets [B])."""
     # Checking its arguments would wait for the device at every step.

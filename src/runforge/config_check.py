@@ -38,13 +38,16 @@ class Origin:
     """Set where the configuration was read from one file."""
 
     def of(self, key: str) -> str:
-        """The override or the file that a key is set in."""
-        for override in self.overrides:
-            name = override.split("=")[0].lstrip("+~")
-            added = override.startswith("+") and name.startswith(f"{key}.")
-            if key == name or key.startswith(f"{name}.") or added:
-                return f"override {override}"
-        return self.file or self._file(key.split("."))
+        """The override or the file that a key is set in; of several the nearest to the key."""
+        found = [override for override in self.overrides if self._sets(override, key)]
+        nearest = max(found, key=lambda override: len(key_of(override)), default=None)
+        return f"override {nearest}" if nearest else self.file or self._file(key.split("."))
+
+    @staticmethod
+    def _sets(override: str, key: str) -> bool:
+        name = key_of(override)
+        added = override.startswith("+") and name.startswith(f"{key}.")
+        return key == name or key.startswith(f"{name}.") or added
 
     def _file(self, path: list[str]) -> str:
         group = path[0]

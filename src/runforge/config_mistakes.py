@@ -84,6 +84,8 @@ def value_mistake(error: Any, origin: Origin) -> ConfigError:
     """Why a value that refers to another one is none."""
     key = error.full_key or ""
     where = f"{origin.of(key)}: {key}" if key else CONF
+    if "Missing mandatory value" in str(error) and key:
+        return ConfigError("it has to be given", where=where, mend=f"write {key}=VALUE")
     return ConfigError(_text(error), where=where, mend="mend the value or what it refers to")
 
 

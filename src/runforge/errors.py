@@ -7,7 +7,8 @@
     │   └── StoreError          the MLflow store or its server
     ├── TrainingError        1  training ended without a usable model (a loss of nan, …)
     ├── GateRefused          3  everything worked, and what came of it is not good enough
-    └── NotReproduced        4  a run that was made again is another
+    ├── NotReproduced        4  a run that was made again is another
+    └── ReaderGone         141  nobody reads the result any more, as after `| head`
     Interrupted              130 or 143: a signal ended it
 
 `Refused` is no failure of a command: it is how a source or a modality says that one sample
@@ -69,6 +70,12 @@ class NotReproduced(RunforgeError):
     exit_code = 4
 
 
+class ReaderGone(RunforgeError):
+    """Nobody reads standard output any more: as by SIGPIPE, and nothing is said."""
+
+    exit_code = 128 + signal.SIGPIPE
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal ended the command: exit code 128 + its number, as shells have it.
 
@@ -95,6 +102,19 @@ _SYSTEM = {
 }
 """What the system says by way of a library, and the line for it."""
 _LOST_LOADER = re.compile(r"DataLoader worker \(pid[^)]*\) .*")
+
+
+_NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+"""What the system says of a name that can't be that of a file, or not of such a one."""
+
+
+def of_a_name(error: BaseException) -> UserError | None:
+    """The user's mistake where a name that was given is none for the system; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in _NO_FILE or not error.filename:
+        return None
+    where = str(error.filename)
+    shown = where if len(where) < 200 else f"{where[:100]}…{where[-60:]}"
+    return UserError(str(error.strerror).lower(), where=shown, mend="check the path")
 
 
 def of_the_machine(error: BaseException) -> str | None:

@@ -22,7 +22,7 @@ from runforge.job import Job
 from runforge.metrics.figures import Figures
 from runforge.orders import FixedOrder
 from runforge.predictions import Predictions
-from runforge.prepared import QUARANTINE, PreparedSet
+from runforge.prepared import MANIFEST, QUARANTINE, PreparedSet
 from runforge.sample import Shown
 from runforge.settings import Settings
 
@@ -39,8 +39,9 @@ SHOWN = 5
 def run(job: Job) -> dict[str, str]:
     """Evaluates the bundle at `job.model` and, on rank 0, writes `job.evaluation`.
 
-    Returns the run's tags that name the headline figure and which way is better, what the run is
-    chosen by, and the samples of both.
+    Returns the run's tags: the headline figure's name and which way is better, what the run is
+    chosen by, the samples of both, whether the model is better than a constant answer, and what
+    else a person should know of the figures.
     """
     settings = Settings.model_validate(job.configuration)
     chosen = settings.evaluation
@@ -63,7 +64,16 @@ def run(job: Job) -> dict[str, str]:
     tags = {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
     if chosen_by:
         tags[selection.METRIC] = f"{selection.SPLIT}/{headline}:{direction}"
-    return {**tags, selection.HELD_OUT: held_out(prepared)}
+    return {**tags, **_told(figures), selection.HELD_OUT: held_out(prepared)}
+
+
+def _told(figures: Figures) -> dict[str, str]:
+    """Tags of what a person should read beside the figures."""
+    told = {
+        "runforge.baseline": figures.baseline.told if figures.baseline else "",
+        "runforge.notes": " ".join(figures.notes),
+    }
+    return {name: text for name, text in told.items() if text}
 
 
 def held_out(prepared: PreparedSet) -> str:
@@ -129,6 +139,7 @@ def _write(
         configuration=job.configuration,
         run_id=job.run_id,
         quarantine=Path(job.prepared) / QUARANTINE,
+        manifest=Path(job.prepared) / MANIFEST,
     )
 
 

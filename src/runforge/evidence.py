@@ -64,7 +64,7 @@ def _recorded(store: Store, run: RunInfo) -> Evidence | None:
         predictions = Predictions.read(file)
         every = figures(store, run, Path(folder))
     numbers = {n.removeprefix(f"{split}/"): value for n, value in every.items()}
-    return Evidence(run.run_id, name, numbers, predictions)
+    return Evidence(run.run_id, numbers, predictions)
 
 
 def bundle_of(store: Store, project: Path, run_id: str) -> Path:
@@ -96,7 +96,7 @@ def _on_the_samples_of(
         raise DataError(what, where=f"run {candidate.run_id}", mend=mend) from error
     predictions = evaluating.predict_split(model, data, candidate.predictions.split)
     figures = model.task.figures(predictions, resamples=evaluating.FEW, seed=0)
-    return Evidence(run_id, candidate.primary, figures.numbers(), predictions)
+    return Evidence(run_id, figures.numbers(), predictions)
 
 
 def export_difference(evidence: Evidence, folder: Path, data: PreparedSet) -> float:

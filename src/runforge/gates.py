@@ -37,8 +37,6 @@ class Evidence:
     """What is known of a run's model on one test set."""
 
     run_id: str
-    primary: str
-    """The main metric's name, without its split."""
     numbers: Mapping[str, float]
     """Metrics by name, without their split."""
     predictions: Predictions
@@ -114,19 +112,22 @@ def _against(
     )
     found = pairs(both)
     if found:
-        differences = {one.metric: one for one in found[0].differences}
-        yield _not_worse(differences[candidate.primary], settings.significance)
+        # The main metric, as `compare` has it: balanced accuracy where classes are imbalanced.
+        yield _not_worse(found[0].differences[0], settings.significance)
     if candidate.predictions.classes and settings.recall_drop is not None:
         yield _recalls(candidate, champion, settings.recall_drop)
 
 
 def _not_worse(found: Difference, significance: float) -> Gate:
     first, second, p_value = found.first, found.second, found.p_value
-    if first is None or second is None or p_value is None:
+    if first is None or second is None:
         return Gate(NOT_WORSE, False, f"{found.metric} is undefined", {})
     worse = (second < first) if found.better == "higher" else (second > first)
-    told = f"{found.metric} {second:.4f} against {first:.4f}, p = {p_value:.3g} ({found.test})"
-    figures = {"value": second, "champion": first, "p_value": p_value}
+    told = f"{found.metric} {second:.4f} against {first:.4f}"
+    figures = {"value": second, "champion": first}
+    if p_value is None:
+        return Gate(NOT_WORSE, not worse, f"{told} ({found.test})", figures)
+    told, figures = f"{told}, p = {p_value:.3g} ({found.test})", figures | {"p_value": p_value}
     return Gate(NOT_WORSE, not (worse and p_value <= significance), told, figures)
 
 

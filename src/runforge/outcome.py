@@ -6,13 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from runforge import selection
 from runforge.errors import RunforgeError
-from runforge.terminal import with_interval
+from runforge.terminal import print_table, print_text, with_interval
 from runforge.tracking.best import Group, groups, score
 from runforge.tracking.find import children
 from runforge.tracking.run import Run
@@ -75,13 +71,15 @@ def tell(found: Outcome) -> None:
     """Prints the table of trials, the best first; raises where one did not finish."""
     scores = {trial.run_id: score(trial) for trial in found.trials}
     metrics = {by.metric for by in scores.values() if by is not None}
-    table = Table("trial", f"{' or '.join(sorted(metrics))} (chosen by)", "status", "run")
+    rows = []
     for trial in found.trials:
         by = scores[trial.run_id]
         told = "–" if by is None else f"{by.value:.4g}" if len(metrics) == 1 else str(by)
-        table.add_row(escape(trial.name), told, trial.status, trial.run_id[:8])
-    Console(stderr=True).print(table)
-    print("\n".join(_winners(found)), file=sys.stderr)
+        rows.append((trial.name, told, trial.status, trial.run_id[:8]))
+    columns = ("trial", f"{' or '.join(sorted(metrics))} (chosen by)", "status", "run")
+    print_table(columns, rows, to=sys.stderr)
+    for line in _winners(found):
+        print_text(line, to=sys.stderr)
     lost = [trial for trial in found.trials if trial.status != "FINISHED"]
     if lost:
         names = "; ".join(trial.name for trial in lost)

@@ -19,6 +19,7 @@ from runforge.prepared import check_whole
 from runforge.sample_sets import check_unmixed
 from runforge.schema import Schema
 from runforge.settings import DataSettings, Settings, plain
+from runforge.terminal import print_text
 from runforge.unchanged import snapshot
 
 TOLD = {
@@ -27,6 +28,10 @@ TOLD = {
     "near_duplicates": "nearly the same as one of another split",
 }
 """What the terminal is told beside the counts, where there is any; the schema holds all of it."""
+
+
+RULES = 2
+"""To be raised where the same data and keys give another set than before: older sets are not used."""
 
 
 def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = False) -> Schema:
@@ -96,6 +101,8 @@ def data_root(project: Path, data: DataSettings) -> Path:
         raise DataError(f"can't be a folder ({error.strerror})", where=where, mend=mend) from error
     if not there:
         mend = "put data there, set data.root=FOLDER, or write samples: `runforge sample digits`"
+        if data.root.startswith("~/"):
+            mend = f"write the folder out: data.root={Path.home() / data.root[2:]}"
         raise DataError("there is no such folder", where=where, mend=mend)
     return root
 
@@ -117,14 +124,14 @@ def packing_settings(data: DataSettings) -> PackingSettings:
 def _key(project: Path, data: DataSettings) -> str:
     digest = hashlib.blake2b(digest_size=10)
     read = data.model_dump(by_alias=True, exclude={"name", "batch_size"})
-    digest.update(json.dumps(read, sort_keys=True).encode())
+    digest.update(json.dumps([RULES, read], sort_keys=True).encode())
     for path, about in sorted(snapshot(data_root(project, data)).items()):
         digest.update(f"{path}\0{about}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def _say(text: str) -> None:
-    print(f"prepare: {text}", file=sys.stderr)
+    print_text(f"prepare: {text}", to=sys.stderr)
 
 
 def _tell(schema: Schema) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from runforge.checkpoints import Checkpoints, WholeFile, check_monitor
 from runforge.devices import device_type
 from runforge.job import Job
 from runforge.journal_logger import JournalLogger
-from runforge.progress import EpochLines, StepsBar
+from runforge.progress import EpochLines, MovingLine, can_move
 from runforge.settings import MachineSettings, Settings
 
 MOST_EPOCHS = 10**6
@@ -33,9 +32,8 @@ MOST_EPOCHS = 10**6
 
 def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
     """The trainer of a job; the process group is there already, where there is to be one."""
-    bar = sys.stderr.isatty() and not job.quiet and ranks.is_first()
     files = CheckpointFiles(job.checkpoints, job.journal)
-    progress = _progress(bar, job.quiet or not ranks.is_first())
+    progress = [] if job.quiet or not ranks.is_first() else [_progress()]
     whole = [] if settings.machine.strategy == "fsdp" else [WholeFile(files)]
     trainer = pl.Trainer(
         **_as_configured(settings),
@@ -45,7 +43,7 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
         callbacks=[*_callbacks(settings, files), *progress],
         profiler=_profiler(job, settings),
         default_root_dir=job.run_folder,
-        enable_progress_bar=bar,
+        enable_progress_bar=False,
         enable_checkpointing=True,
     )
     _settle(trainer, tf32=settings.trainer.tf32)
@@ -151,11 +149,8 @@ def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]
         yield _Stopping(chosen.monitor, mode=chosen.monitor_mode, patience=patience, strict=False)
 
 
-def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
-    if bar:
-        yield StepsBar(console_kwargs={"stderr": True})
-    elif not quiet:
-        yield EpochLines()
+def _progress() -> Callback:
+    return MovingLine() if can_move() else EpochLines()
 
 
 @contextmanager

@@ -43,15 +43,20 @@ class Parser(argparse.ArgumentParser):
     """One whose mistakes are `UserError`s."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.options: list[str] = []
+        self.actions: list[argparse.Action] = []
         self.given: Sequence[str] = ()
         super().__init__(*args, **options)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """As its parent, and it is remembered."""
         action = super().add_argument(*names, **options)
-        self.options += action.option_strings
+        self.actions.append(action)
         return action
+
+    @property
+    def options(self) -> list[str]:
+        """The names of its options."""
+        return [name for action in self.actions for name in action.option_strings]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As its parent, and what was given is remembered."""

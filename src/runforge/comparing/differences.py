@@ -60,13 +60,12 @@ def data(
     both = [name for name in was if name in now]
     if note := _renamed(was, now):
         return DataChange(fingerprints, note=note)
-    return DataChange(
-        fingerprints,
-        added=tuple(name for name in now if name not in was),
-        removed=tuple(name for name in was if name not in now),
-        relabelled=_moved(both, was, now, "label"),
-        moved=_moved(both, was, now, "split"),
-    )
+    added = tuple(name for name in now if name not in was)
+    removed = tuple(name for name in was if name not in now)
+    relabelled, moved = _moved(both, was, now, "label"), _moved(both, was, now, "split")
+    named = (*added, *removed, *(one.sample_id for one in (*relabelled, *moved)))
+    places = {name: (now if name in now else was)[name].where for name in named}
+    return DataChange(fingerprints, added, removed, relabelled, moved, places=places)
 
 
 def _used(path: Path) -> dict[str, Entry]:

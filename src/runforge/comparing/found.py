@@ -55,7 +55,7 @@ def compare(
         pairs=tested,
         moves=samples.moves(common),
         winner=best,
-        verdicts=words.verdicts(runs, tested, best),
+        verdicts=words.verdicts(runs, tested, best, common),
     )
     return comparison, found
 

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from runforge.metrics.baseline import Baseline
+
 METRICS, MAIN_METRICS = "metrics.json", "main_metrics.json"
 """Files of an evaluation: every number; the main metrics alone, without ends of intervals."""
+
+NOTES = "notes.txt"
+"""What a person should read beside the numbers, a line each."""
+
+NO_RESAMPLE_DIFFERS = "every resample gives this value: no interval can be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,13 @@ class Figures:
     scatter: Scatter | None = None
     notes: tuple[str, ...] = ()
     """Sentences that a reader must see beside the numbers."""
+    baseline: Baseline | None = None
+    """What always giving the same answer comes to, and whether this is better."""
+
+    def told(self) -> tuple[str, ...]:
+        """What a person should read beside the numbers, a line each."""
+        held = (f"The model is {self.baseline.told}.",) if self.baseline else ()
+        return (*held, *self.notes)
 
     def undefined(self) -> dict[str, str]:
         """The metrics without a value, each with the reason."""

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import BCEWithLogitsLoss
 from torchmetrics import MetricCollection
 
-from runforge.classes import check_classes, class_weight_tensor, classification_metrics
+from runforge.classes import (
+    check_classes,
+    class_weight_tensor,
+    classification_metrics,
+    usual_class,
+)
 from runforge.errors import ConfigError
 from runforge.losses import build_loss
 from runforge.schema import Schema, TargetKind
@@ -51,6 +56,7 @@ class Binary(nn.Module):
         example = torch.zeros(2), torch.tensor([0.0, 1.0])
         self.loss = build_loss(loss, (BCEWithLogitsLoss,), *example)
         self.classes = schema.classes
+        self.usual = usual_class(schema)
         weights = class_weight_tensor(class_weights, schema)
         self.register_buffer("class_weights", weights, persistent=False)
 
@@ -88,4 +94,4 @@ class Binary(nn.Module):
         """Every figure of an evaluation, the main ones with 95% bootstrap intervals."""
         from runforge.metrics.classification import classification_figures
 
-        return classification_figures(predictions, resamples=resamples, seed=seed)
+        return classification_figures(predictions, resamples=resamples, seed=seed, usual=self.usual)

@@ -79,7 +79,7 @@ class Regression(nn.Module):
         """Every figure of an evaluation, the main ones with 95% bootstrap intervals."""
         from runforge.metrics.regression import regression_figures
 
-        return regression_figures(predictions, resamples=resamples, seed=seed)
+        return regression_figures(predictions, resamples=resamples, seed=seed, usual=self.mean)
 
 
 class _ColumnMetrics(MetricCollection):
