@@ -234,6 +234,9 @@ def test_a_table(tmp_path: Path) -> None:
         for row, answer in enumerate(answers):
             found = list(answer["probabilities"].values())
             np.testing.assert_allclose(found, expected[row].numpy(), rtol=1e-4, atol=1e-6)
+        assert [answer["remarks"] for answer in answers] == [[], [], []]
+        far = server.post(json={"rows": [{**rows[0], names[0]: 1e9}]}).json()["predictions"][0]
+        assert f"'{names[0]}' is 1e+09, far outside of training's" in far["remarks"][0]
         missing = server.post(json={"rows": [{**rows[0], names[0]: None}]})
         empty = server.post(json={"rows": [{**rows[0], names[0]: ""}]})
         assert missing.status_code == 200 and missing.json() == empty.json()
