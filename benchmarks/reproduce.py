@@ -58,7 +58,7 @@ def pipeline(there: Made, quick: bool) -> Iterator[tuple[str, str]]:
     yield "dvc repro", there.dvc("repro", "--quiet")
     if not quick:
         there.project.edit(
-            "conf/experiment/digits.yaml", "learning_rate: 0.003", "learning_rate: 0.004"
+            "conf/experiment/images.yaml", "learning_rate: 0.003", "learning_rate: 0.004"
         )
         yield "dvc repro, conf edited", there.dvc("repro", "--quiet")
 

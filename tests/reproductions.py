@@ -95,7 +95,7 @@ def made(folder: Path, each: int = 30) -> Made:
     """A committed project with so many digits of each class, which DVC tracks."""
     project = make_project(folder / "project")
     project.edit(
-        "conf/experiment/digits.yaml", "max_epochs: 20", "max_epochs: 2\n  log_every_steps: 1"
+        "conf/experiment/images.yaml", "max_epochs: 20", "max_epochs: 2\n  log_every_steps: 1"
     )
     project.edit("conf/evaluation/default.yaml", "resamples: 1000", "resamples: 100")
     project.edit("conf/machine/auto.yaml", "threads: null", "threads: 1")

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 
 from runforge import targets
 from runforge.checkpoint_files import CheckpointFiles, last_name, newest_whole
@@ -26,6 +27,7 @@ from runforge.learner import Learner
 from runforge.orders import BatchPlan
 from runforge.prepared import PreparedSet
 from runforge.schedules import OneCycle
+from runforge.trainer import _Stopping
 from tests.made_sets import CNN, MULTICLASS, SGD, WARP, image_set
 
 pytestmark = [
@@ -346,7 +348,49 @@ def test_a_monitor_that_is_not_measured(tmp_path: Path) -> None:
     line = str(caught.value)
     assert line.startswith("trainer.monitor: nothing of that name is measured; known: train/acc")
     assert "validation/loss" in line
-    assert list(training.remembered.weights) == [0]
+    assert list(training.remembered.weights) == []
+
+
+class SometimesNone(Metric):
+    """A figure that is no number in some epochs, as R² of equal targets is."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = list(values)
+        self.add_state("count", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        self.count += len(targets)
+
+    def compute(self) -> Tensor:
+        return torch.tensor(self.values.pop(0))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [((NAN, 0.3, NAN, 0.2), 1), ((0.1, NAN, 0.4, NAN), 2), ((NAN, NAN, NAN, NAN), -1)],
+)
+def test_an_epoch_without_a_value_is_not_the_best(
+    tmp_path: Path, capfd, values: tuple[float, ...], best: int
+) -> None:
+    stopping = _Stopping("validation/odd", mode="max", patience=9, strict=False)
+    training = Training(tmp_path, stopping, monitor="validation/odd", mode="max")
+    training.learner.validation_figures.metrics = MetricCollection({"odd": SometimesNone(*values)})
+    training.fit()
+    assert training.kept.best_epoch == best
+    told = "trainer.monitor: validation/odd had no value in any epoch: the last weights are kept"
+    assert (told in capfd.readouterr().err) is (best == -1)
+
+
+def test_early_stopping_asks_for_its_monitor_before_the_first_step(tmp_path: Path) -> None:
+    stopping = _Stopping("validation/los", patience=1, strict=False)
+    training = Training(tmp_path, stopping, monitor=None)
+    with pytest.raises(ConfigError, match="nothing of that name is measured"):
+        training.fit()
+    assert training.trainer.global_step == 0
 
 
 # Lightning's, of the list of no loaders.

@@ -203,6 +203,26 @@ def test_runs_that_are_no_more_apart_than_chance(place, tmp_path) -> None:
     assert found.winner is None and "no more than chance makes" in found.verdicts[0]
 
 
+def test_ids_that_were_taken_in_another_way_are_no_other_samples(place, tmp_path) -> None:
+    """A run of an older version: the same rows of a table under other ids."""
+    was = entries(place)
+    now = [replace(e, id=f"{e.id}0") for e in was]
+    tags = {"runforge.data_fingerprint": "f" * 32}
+    given = answers(place, 0)
+    a = recorded(place, tmp_path, given, manifest=was)
+    renamed = replace(given, ids=np.array([f"{one}0" for one in given.ids]))
+    b = recorded(place, tmp_path, renamed, manifest=now, tags=tags)
+    comparison = compared(place, tmp_path, a, b)
+    (data,) = comparison.data
+    assert not data.added and not data.removed
+    assert f"{len(was) - 1} of {len(was) - 1} samples have the same place and label" in data.note
+    assert "train it again" in data.note
+    assert "no sample in common" in comparison.samples.notes[0]
+    half = [e if i % 2 else n for i, (e, n) in enumerate(zip(was, now, strict=True))]
+    c = recorded(place, tmp_path, given, manifest=half[: len(was) // 2], tags=tags)
+    assert compared(place, tmp_path, a, c).data[0].note == ""
+
+
 def test_samples_added_removed_relabelled_and_moved(place, tmp_path) -> None:
     was = entries(place)
     now = [replace(was[0], id="new"), *was[2:]]
@@ -215,6 +235,7 @@ def test_samples_added_removed_relabelled_and_moved(place, tmp_path) -> None:
         recorded(place, tmp_path, answers(place, 1), tags=other),
     ]
     data, without = compared(place, tmp_path, *ids).data
+    assert data.places == {one.id: one.where for one in (now[0], was[0], was[1], now[2], now[3])}
     assert data.added == ("new",) and data.removed == (was[0].id, was[1].id)
     assert [(one.sample_id, one.was, one.now) for one in data.relabelled] == [(was[3].id, "a", "b")]
     moved = [(one.sample_id, one.was, one.now) for one in data.moved]
@@ -344,7 +365,19 @@ def test_what_the_command_records_prints_and_writes(place, two, tmp_path) -> Non
     assert find_run(place.store, "latest").run_id != run.run_id
     rows = {row["metric"]: row for row in told["pairs"][0]["differences"]}
     assert run.metrics["difference/accuracy"] == pytest.approx(rows["accuracy"]["difference"])
-    assert run.metrics["difference/log_loss_p_value"] == rows["log_loss"]["p_value"]
+    assert run.metrics.keys() == {f"difference/{metric}" for metric in rows}
+    assert run.experiment_id != place.store.experiment_id
+    beside = place.store.client.get_experiment(run.experiment_id)
+    assert beside.name == "runforge-comparisons"
+    assert Path(beside.artifact_location.removeprefix("file://")).is_relative_to(
+        place.project.folder / "mlruns"
+    )
+    table = place.store.client.download_artifacts(
+        run.run_id, "comparison_table.json", str(tmp_path)
+    )
+    columns, cells = json.loads(Path(table).read_text()).values()
+    told_too = {row[columns.index("metric")]: row[columns.index("p_value")] for row in cells}
+    assert told_too == {metric: row["p_value"] for metric, row in rows.items()}
     artifacts = place.store.client.list_artifacts(run.run_id, "comparison")
     assert {Path(one.path).name for one in artifacts} == {
         *("comparison.json", "comparison.html", "confusion_change.csv", "flips.csv"),
@@ -359,6 +392,9 @@ def test_what_the_command_records_prints_and_writes(place, two, tmp_path) -> Non
     html = page.read_text()
     flips = sum(len(told["flips"][0][kind]) for kind in ("won", "lost"))
     assert html.count('class="exact"') == flips > 0
+    places = {entry.id: entry.where for entry in entries(place)}
+    named = {places[flip["sample_id"]] for flip in told["flips"][0]["won"]}
+    assert all(f'<div class="where">{where}</div>' in html for where in named)
     assert "<script" not in html and not re.search(r'(src|href)="(?!data:)', html)
 
 

@@ -24,7 +24,12 @@ CHOICES = sorted(
     for path in (REPOSITORY / "conf").glob("*/*.yaml")
     if path.parent.name != "experiment"
 )
-NEEDS = {"machine=multi_node": ["machine.rendezvous='node7:29400'"]}
+NEEDS = {
+    "machine=multi_node": ["machine.rendezvous='node7:29400'"],
+    "data=diabetes": ["task=regression"],
+    "data=table": ["data.source.target=label"],
+    "task=regression": ["data=diabetes"],
+}
 """What a choice leaves to the user."""
 
 
@@ -54,10 +59,10 @@ def test_every_choice_composes(project: Path, choice: str) -> None:
         ("optimizer.learning_rate=-1", ("optimizer.learning_rate", "-1", "greater than 0")),
         ("optimizer.learning_rate=nan", ("optimizer.learning_rate", "finite")),
         ("optimizer.learning_rate=abc", ("optimizer.learning_rate", "abc", "number")),
-        ("optimizer.lr=0.1", ("optimizer.lr", "did you mean optimizer.learning_rate?")),
+        ("optimizer.lr=0.1", ("optimizer.lr", "did you mean `optimizer.learning_rate=0.1`?")),
         ("+optimizer.foo=0.1", ("optimizer.foo", "no such key")),
-        ("network=ccn", ("network=ccn", "did you mean cnn?", "cnn, mlp, origin, resnet")),
-        ("netwrk=cnn", ("netwrk", "did you mean network?")),
+        ("network=ccn", ("network=ccn", "did you mean `network=cnn`?", "cnn, mlp, origin, resnet")),
+        ("netwrk=cnn", ("netwrk", "did you mean `network=cnn`?")),
         ("+network.foo=1", ("network.foo", "no such key")),
         ("~network.filters", ("network.filters", "missing")),
         ("network.filters=3", ("network.filters", "list")),
@@ -91,8 +96,8 @@ def test_every_choice_composes(project: Path, choice: str) -> None:
         ("task.loss._target_=os.system", ("task.loss._target_", "os.system", "may not be named")),
         ("network._target_=runforge.networks.cnn.Cn", ("no class runforge.networks.cnn.Cn",)),
         ("experiment=nothing", ("experiment", "digits")),
-        ("seed", ("override seed: can't be read", "key=value")),
-        ("network=[a", ("override network=[a: can't be read",)),
+        ("seed", ("override seed: it has no =", "key=value")),
+        ("network=[a", ("override network=[a: a group has one choice",)),
         ("task.loss.label_smoothing=high", ("task.loss.label_smoothing", "high")),
     ],
 )

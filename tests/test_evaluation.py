@@ -60,6 +60,7 @@ def write(folder: Path, predictions: Predictions, figures: Figures, **changed: A
     parts: dict[str, Any] = {
         "predictions": predictions,
         "figures": figures,
+        "chosen_by": {"accuracy": 0.75},
         "schema": schema,
         "history": History((HistoryRow(0, 1, {"train/loss": 1.0}),)),
         "shown": lambda _: Shown(np.zeros((8, 8, 3), np.uint8), ()),
@@ -68,6 +69,7 @@ def write(folder: Path, predictions: Predictions, figures: Figures, **changed: A
         "configuration": {"seed": 0},
         "run_id": "0123abcd",
         "quarantine": None,
+        "manifest": None,
     }
     write_evaluation(folder, **{**parts, **changed})
 
@@ -88,7 +90,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files_of_a_classification(folder: Path) -> None:
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         "confusion.csv",
+        "main_metrics.json",
         "metrics.json",
+        "notes.txt",
         "per_class.csv",
         "pictures/confusion.png",
         "pictures/learning_curves.png",
@@ -101,6 +105,7 @@ def test_files_of_a_classification(folder: Path) -> None:
         "reliability.csv",
         "report.html",
         "roc.csv",
+        "validation.json",
     ]
     assert [path.name for path in folder.parent.iterdir()] == ["evaluation"]
     assert (folder / "report.html").stat().st_size < 1_500_000
@@ -111,6 +116,9 @@ def test_metrics_are_flat_numbers_with_intervals(folder: Path) -> None:
     assert all(isinstance(value, float) for value in metrics.values())
     for name in ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "calibration_error"):
         assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
+    main = json.loads((folder / "main_metrics.json").read_text())
+    assert {f"{name}_low" for name in main} == {n for n in metrics if n.endswith("_low")}
+    assert main == {name: metrics[name] for name in main}
     predictions = digits()
     right = float(np.mean(predictions.predicted == predictions.targets))
     assert metrics["accuracy"] == pytest.approx(right)
@@ -153,11 +161,14 @@ def test_files_of_a_regression(tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     write(folder, predictions, regression_figures(predictions, resamples=200, seed=0))
     assert sorted(path.name for path in folder.iterdir()) == [
+        "main_metrics.json",
         "metrics.json",
+        "notes.txt",
         "pictures",
         "predictions.parquet",
         "report.html",
         "residuals.csv",
+        "validation.json",
     ]
     header, *rows = read_csv(folder / "residuals.csv")
     assert header == ["id", "actual", "predicted", "residual"] and len(rows) == 142

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runforge.errors import ConfigError, DataError, Refused
+from runforge.notices import collected
 from runforge.sources.image_folder import ImageFolder
 
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
@@ -65,12 +66,66 @@ def test_nested_folders_belong_to_their_class_and_junk_to_none(tmp_path: Path) -
     assert listed(tmp_path) == [("a/deep/er/x.png", "a", None), ("b/y.png", "b", None)]
 
 
-def test_files_beside_the_class_folders_are_listed_to_be_refused(tmp_path: Path) -> None:
-    lay(tmp_path, "a/x.png", "b/y.png", "notes.txt")
+def test_pictures_beside_the_class_folders_are_listed_to_be_refused(tmp_path: Path) -> None:
+    lay(tmp_path, "a/x.png", "b/y.png", "z.png")
     stray = ImageFolder(splits=SPLITS).samples(tmp_path)[-1]
-    assert (stray.where, stray.label) == ("notes.txt", "")
+    assert (stray.where, stray.label) == ("z.png", "")
     with pytest.raises(Refused, match="no class folder"):
         stray.read()
+
+
+def test_what_is_no_picture_is_no_sample_and_is_told(tmp_path: Path) -> None:
+    lay(tmp_path, "a/x.PNG", "b/y.jpeg", "b/notes.txt", "a/README", "LICENSE", "labels.csv")
+    (tmp_path / "b" / "no ending").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with collected() as told:
+        assert [where for where, _, _ in listed(tmp_path)] == ["a/x.PNG", "b/no ending", "b/y.jpeg"]
+    assert len(told) == 2
+    assert "2 files left out, as no picture" in told[0] and "a/README, b/notes.txt" in told[0]
+    assert told[1] == "2 files in no class folder, so no sample: labels.csv, LICENSE"
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training", "valid"), ("train", "dev")])
+def test_the_usual_names_of_splits_are_known(tmp_path: Path, names: tuple[str, str]) -> None:
+    lay(tmp_path, *(f"{folder}/{label}/{folder}.png" for folder in names for label in "ab"))
+    with collected() as told:
+        found = ImageFolder().samples(tmp_path)
+    assert [s.split for s in found] == ["train", "train", "validation", "validation"]
+    assert [s.label for s in found] == ["a", "b", "a", "b"]
+    assert any(f"{names[1]}/ is taken as the validation split" in line for line in told)
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
+    lay(tmp_path, "train/1.png", "plane/2.png", "test/3.png")
+    found = ImageFolder().samples(tmp_path)
+    assert [(s.label, s.split) for s in found] == [(n, None) for n in ("plane", "test", "train")]
+
+
+def test_two_folders_of_one_split(tmp_path: Path) -> None:
+    lay(tmp_path, *(f"{f}/{label}/1.png" for f in ("train", "val", "valid") for label in "ab"))
+    with pytest.raises(DataError, match="val/ and valid/ both mean the validation split"):
+        ImageFolder().samples(tmp_path)
+
+
+def test_test_pictures_without_classes_are_told_how_to_go_on(tmp_path: Path) -> None:
+    lay(tmp_path, "train/a/1.png", "train/b/2.png", "test/3.png")
+    with pytest.raises(DataError, match=r"test: there are no class folders.*move it out"):
+        ImageFolder().samples(tmp_path)
+
+
+def test_classes_one_folder_further_down(tmp_path: Path) -> None:
+    lay(tmp_path, "PetImages/Cat/1.png", "PetImages/Dog/2.png")
+    with pytest.raises(DataError) as caught:
+        ImageFolder().samples(tmp_path)
+    root = str(caught.value).rpartition("data.root=")[2]
+    assert [s.label for s in ImageFolder().samples(Path(root))] == ["Cat", "Dog"]
+
+
+def test_patterns_say_what_is_a_sample(tmp_path: Path) -> None:
+    lay(tmp_path, "a/1.png", "a/1_flip.png", "a/x.raw2", "b/2.png", "b/deep/3.png")
+    chosen = ImageFolder(include=["*.raw2", "b/*"], exclude=["b/deep/*"]).samples(tmp_path)
+    assert [s.where for s in chosen] == ["a/x.raw2", "b/2.png"]
+    with pytest.raises(DataError, match=r"a: no picture of it is left; see data\.source\.include"):
+        ImageFolder(exclude=["a/*"]).samples(tmp_path)
 
 
 def test_names_of_any_script_and_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -145,12 +200,12 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_a_class_that_training_lacks_is_named(tmp_path: Path) -> None:
-    lay(tmp_path, "train/a/1", "train/b/2", "test/a/3", "test/fox/4")
+    lay(tmp_path, "train/a/1.png", "train/b/2.png", "test/a/3.png", "test/fox/4.png")
     assert "the test split has the class 'fox'" in refusal(tmp_path)
 
 
 def test_a_split_may_lack_a_class(tmp_path: Path) -> None:
-    lay(tmp_path, "train/a/1", "train/b/2", "train/c/3", "test/a/4", "test/c/5")
+    lay(tmp_path, *(f"train/{c}/1.png" for c in "abc"), "test/a/4.png", "test/c/5.png")
     assert len(listed(tmp_path)) == 5
 
 

@@ -83,5 +83,5 @@ def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sweep_builds_nothing_foreign(tmp_path: Path) -> None:
     overrides = ["seed=1,2", "hydra.launcher._target_=os.system"]
     with pytest.raises(ConfigError, match=r"hydra.launcher._target_: 'os.system' may not"):
-        config.multirun(REPOSITORY, overrides, lambda _: (tmp_path / "ran").touch())
+        config.multirun(REPOSITORY, overrides, [("seed=1",)], lambda _: (tmp_path / "ran").touch())
     assert not list(tmp_path.iterdir())

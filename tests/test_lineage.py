@@ -59,14 +59,16 @@ def test_a_clean_commit(project):
 def test_the_pipelines_own_outputs_and_ignored_files_make_nothing_dirty(project):
     (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     (project / "params.yaml").write_text("seed: 1\n")
+    (project / "metrics.json").write_text("{}\n")
     (project / "out").mkdir()
     (project / "out" / "x").write_text("x")
     found = collect(project, data_root=None, command=COMMAND)
     assert found.git is not None and not found.git.dirty
 
 
-@pytest.mark.parametrize("file", ["code.py", "new.py", "conf.yaml"])
+@pytest.mark.parametrize("file", ["code.py", "new.py", "conf.yaml", "conf/metrics.json"])
 def test_any_other_change_is_dirty(project, file):
+    (project / "conf").mkdir()
     (project / file).write_text("a = 2\n")
     (project / "dvc.lock").write_text("changed\n")
     found = collect(project, data_root=None, command=COMMAND)
@@ -218,8 +220,18 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_without_changes_there_is_no_patch(project):
     (project / "params.yaml").write_text("seed: 1\n")
     (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    (project / "metrics.json").write_text("{}\n")
     patch = uncommitted(project, data_root=project / "data")
     assert patch is not None and (patch.content, patch.state) == (b"", "none")
+
+
+def test_what_bears_the_name_of_a_pipeline_s_file_elsewhere_is_in_the_patch(project):
+    (project / "conf").mkdir()
+    for name in ("params.yaml", "metrics.json"):
+        (project / "conf" / name).write_text("{}\n")
+    patch = uncommitted(project, data_root=project / "data")
+    assert patch is not None and patch.state == "whole"
+    assert b"b/conf/params.yaml" in patch.content and b"b/conf/metrics.json" in patch.content
 
 
 def test_a_patch_brings_back_every_change_of_code_and_configuration(project, tmp_path):

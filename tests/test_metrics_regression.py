@@ -61,6 +61,8 @@ def test_one_sample_says_nothing_of_its_spread() -> None:
     found = figures_of([2], [1])
     assert found.metrics["mse"].value == 1
     assert "every resample" in found.metrics["mse"].reason
+    assert found.metrics["mse"].low is None
+    assert found.notes[0].startswith("Only 1 sample")
 
 
 def test_what_is_not_finite_is_counted_and_left_out() -> None:

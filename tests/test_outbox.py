@@ -88,7 +88,8 @@ def write_everything(run: Run, folder: Path, model: Path) -> None:
     run.log_model(folder / "model", "digits")
     run.log_folder(folder / "bundle", "bundle")
     run.log_file(folder / "note.csv", "data")
-    run.log_figures({"test/accuracy": 0.5})
+    run.log_figures({"test/accuracy": 0.5, "test/accuracy_low": 0.4, "test/accuracy_high": 0.6})
+    run.describe("| accuracy |")
     run.log_picture(folder / "confusion.png", "confusion")
     run.log_table("trials.json", [{"a": 1}])
     run.set_tags({"mine": "yes"})
@@ -101,6 +102,8 @@ def check_everything(run: Run, server: Server) -> None:
     found = run.client.get_run(run.run_id)
     assert found.info.status == "FINISHED"
     assert found.data.params == {"network": "cnn"} and found.data.tags["mine"] == "yes"
+    assert json.loads(found.data.tags["runforge.intervals"]) == {"test/accuracy": [0.4, 0.6]}
+    assert found.data.tags["mlflow.note.content"].startswith("| accuracy |\n")
     assert len(found.inputs.dataset_inputs) == 1
     paths = {f.path for f in run.client.list_artifacts(run.run_id)}
     assert paths == {"bundle", "configuration.yaml", "data", "images", "trials.json"}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pictures
+from PIL.PngImagePlugin import PngInfo
 from sklearn.datasets import load_sample_image
 
 from runforge.atomic import clear_what_was_left
@@ -211,6 +212,76 @@ def test_duplicates_fall_in_one_split_and_conflicting_labels_are_named(tmp_path:
     assert sum(i.endswith("-3") for i in opened.ids) == 1
 
 
+def in_other_bytes(seed: int) -> bytes:
+    """The same picture in another file: a note is added, the pixels stay."""
+    buffer = io.BytesIO()
+    note = PngInfo()
+    note.add_text("Comment", "sent by mail")
+    Pictures.fromarray(picture(seed)).save(buffer, "PNG", pnginfo=note)
+    assert buffer.getvalue() != png(seed)
+    return buffer.getvalue()
+
+
+def contradicting(root: Path) -> Path:
+    """Forty pictures a class; two cats of other files are dogs too, one cat is there twice."""
+    folders(root)
+    for seed in (3, 4):
+        put(root, f"dog/cat{seed}.png", in_other_bytes(seed))
+    put(root, "cat/again5.png", in_other_bytes(5))
+    return root
+
+
+def test_what_is_packed_alike_is_told_where_the_files_differ(tmp_path: Path) -> None:
+    schema = packed(contradicting(tmp_path / "data"), tmp_path / "out")
+    opened = PreparedSet.open(tmp_path / "out")
+    assert len(opened.inputs) == 83
+    assert schema.quality["duplicated"] == 0 and schema.quality["packed_alike"] == 3
+    assert ["cat/5.png", "cat/again5.png"] in schema.quality["packed_alike_samples"]
+    assert schema.quality["conflicting"] == 2
+    alike, *others = [line for line in schema.notices if "packed the same" in line]
+    splits = dict(zip(opened.where, opened.splits, strict=True))
+    pairs = [("cat/3.png", "dog/cat3.png"), ("cat/4.png", "dog/cat4.png")]
+    pairs.append(("cat/5.png", "cat/again5.png"))
+    apart = sum(splits[one] != splits[other] for one, other in pairs)
+    assert apart and f"{apart} in more than one split" in alike and not others
+    told = next(line for line in schema.notices if "another target" in line)
+    assert told.startswith("4 samples") and "data.conflicting=drop" in told
+
+
+def test_contradicting_samples_are_dropped_or_refused_as_asked(tmp_path: Path) -> None:
+    root = contradicting(tmp_path / "data")
+    message = refusal(root, settings=replace(SETTINGS, conflicting="refuse"))
+    assert "4 samples" in message and "cat/3.png = dog/cat3.png" in message
+    schema = packed(root, tmp_path / "out", settings=replace(SETTINGS, conflicting="drop"))
+    opened = PreparedSet.open(tmp_path / "out")
+    gone = {"cat/3.png", "cat/4.png", "dog/cat3.png", "dog/cat4.png"}
+    assert len(opened.inputs) == 79 and not gone & set(opened.where)
+    for row, where in enumerate(opened.where):
+        seed = int("".join(filter(str.isdigit, where))) + (1000 if where.startswith("dog") else 0)
+        np.testing.assert_array_equal(opened.inputs[row, :, :, 0], picture(seed))
+    quality = schema.quality
+    assert (quality["refused"], quality["conflicting"], quality["conflicting_dropped"]) == (0, 0, 4)
+    with (tmp_path / "out" / "quarantine.csv").open(newline="") as file:
+        assert {row[0] for row in list(csv.reader(file))[1:]} == gone
+    kept = packed(root, tmp_path / "out", settings=replace(SETTINGS, conflicting="keep"))
+    assert kept.fingerprint != schema.fingerprint and kept.quality["conflicting"] == 2
+
+
+def test_contradicting_rows_of_a_table_are_dropped_too(tmp_path: Path) -> None:
+    rows = [f"{i},{'ab'[i % 2]},{'pq'[i % 2]}" for i in range(60)] + ["7,b,p", "8,a,p"]
+    put(tmp_path / "data", "t.csv", ("n,c,y\n" + "\n".join(rows) + "\n").encode())
+    schema = table_set(tmp_path / "data", tmp_path / "out", SETTINGS)
+    assert schema.quality["conflicting"] == 1 and any("2 samples" in n for n in schema.notices)
+    settings = replace(SETTINGS, conflicting="drop")
+    dropped = table_set(tmp_path / "data", tmp_path / "out2", settings)
+    opened = PreparedSet.open(tmp_path / "out2")
+    assert dropped.quality["conflicting_dropped"] == 2
+    assert [w for w in ("t.csv#8", "t.csv#61", "t.csv#9", "t.csv#62") if w in opened.where] == [
+        "t.csv#9",
+        "t.csv#62",
+    ]
+
+
 def test_given_splits_are_kept_and_validation_is_carved_out_of_training(tmp_path: Path) -> None:
     schema = packed(given(tmp_path / "data"), tmp_path / "out")
     assert (schema.count("test"), schema.count("train") + schema.count("validation")) == (10, 40)
@@ -233,18 +304,18 @@ def test_refused_samples_are_in_quarantine_and_in_the_manifest(tmp_path: Path) -
     root = folders(tmp_path / "data")
     put(root, "cat/cut.png", png(5)[:60])
     put(root, "dog/notes.png", b"buy milk")
-    put(root, "=1+1.txt", b"stray")
+    put(root, "=1+1.png", b"stray")
     schema = packed(root, tmp_path / "out")
     assert schema.quality["refused"] == 3 and schema.quality["samples"] == 83
     with (tmp_path / "out" / "quarantine.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["where", "reason"]
-    assert [row[0] for row in rows[1:]] == ["cat/cut.png", "dog/notes.png", "'=1+1.txt"]
+    assert [row[0] for row in rows[1:]] == ["cat/cut.png", "dog/notes.png", "'=1+1.png"]
     assert "truncated" in rows[1][1] and "no picture of a known format" in rows[2][1]
     entries = {e.where: e for e in read_manifest(tmp_path / "out" / "manifest.parquet")}
     assert entries["cat/cut.png"].row is None and entries["cat/cut.png"].split is None
     assert entries["dog/notes.png"].id == content_id(b"buy milk")
-    assert entries["=1+1.txt"].id is None
+    assert entries["=1+1.png"].id is None
     assert sorted(e.row for e in entries.values() if e.row is not None) == list(range(80))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ STAGES = ("compose", "prepare", "train", "evaluate")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project whose pipeline ran once, committed."""
     project = make_project(tmp_path_factory.mktemp("pipeline") / "project")
-    project.edit("conf/experiment/digits.yaml", "max_epochs: 20", "max_epochs: 2")
+    project.edit("conf/experiment/images.yaml", "max_epochs: 20", "max_epochs: 2")
     project.runforge("sample", "digits")
     thin_out(project.folder / "data", 30)
     project.run("dvc", "add", "--quiet", "data")
@@ -80,6 +82,10 @@ def test_one_finished_run_holds_everything(repro: Project) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer.learning_rate"] == "0.003"
     assert run.data.metrics["test/accuracy"] == pytest.approx(figures["accuracy"])
+    main = json.loads((repro.folder / "metrics.json").read_text())
+    assert main.pop("validation").keys() == {"accuracy"}
+    assert {n for n in run.data.metrics if n.startswith("test/")} == {f"test/{n}" for n in main}
+    assert len([name for name in run.data.tags if name.startswith("runforge.")]) <= 20
     assert run.inputs.dataset_inputs
     assert run.data.tags["runforge.git_commit"]
     assert run.data.tags["runforge.data_fingerprint"]
@@ -169,7 +175,7 @@ def test_the_pipeline_on_two_devices_gives_the_same_figures(copy: Project) -> No
 
 def test_a_moved_data_root_is_taken_by_the_second_repro(copy: Project) -> None:
     shutil.copytree(copy.folder / "data", copy.folder / "other")
-    copy.edit("conf/data/digits.yaml", "root: data", "root: other")
+    copy.edit("conf/data/images.yaml", "root: data", "root: other")
     first = copy.run("dvc", "repro", code=None)
     assert first.returncode != 0
     assert "data.root is now other" in first.stderr and "once more" in first.stderr
@@ -178,10 +184,10 @@ def test_a_moved_data_root_is_taken_by_the_second_repro(copy: Project) -> None:
 
 
 def test_a_mistake_in_conf_stops_the_pipeline_with_one_line(copy: Project) -> None:
-    copy.edit("conf/experiment/digits.yaml", "learning_rate: 0.003", "learning_rate: -1")
+    copy.edit("conf/experiment/images.yaml", "learning_rate: 0.003", "learning_rate: -1")
     done = copy.run("dvc", "repro", code=None)
     assert done.returncode != 0
-    assert "conf/experiment/digits.yaml: optimizer.learning_rate" in done.stderr
+    assert "conf/experiment/images.yaml: optimizer.learning_rate" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -196,6 +202,14 @@ def test_an_experiment_with_a_group_and_a_value_reaches_params_and_store(copy: P
     assert newest.data.params["network._target_"] == "runforge.networks.mlp.Mlp"
     assert newest.data.params["optimizer.learning_rate"] == "0.01"
     assert newest.data.tags["runforge.dvc_experiment"] == "mine"
+    told = copy.run("dvc", "exp", "show", "--csv", "--only-changed", "--drop", "src/|out/").stdout
+    columns, *rows = csv.reader(io.StringIO(told))
+    assert {"accuracy", "network._target_", "optimizer.learning_rate"} <= set(columns)
+    assert len(columns) <= 25 and len(rows) == 3
+    assert not [name for name in columns if name.endswith(("_low", "_high"))]
+    values = {row[columns.index("accuracy")] for row in rows}
+    figures = json.loads((copy.folder / "metrics.json").read_text())
+    assert float(figures["accuracy"]) in {float(value) for value in values}
 
 
 def test_temporary_and_queued_experiments_reach_the_outer_store(copy: Project) -> None:

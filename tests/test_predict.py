@@ -181,7 +181,8 @@ def test_a_cell_that_is_no_number_and_a_column_that_is_not_there(
 def test_values(values: Made, tmp_path: Path, capsys) -> None:
     assert predict(values, "--output", tmp_path / "out.parquet", values.data / "data.csv") == 0
     frame = polars.read_parquet(tmp_path / "out.parquet")
-    assert frame.columns == ["where", "id", "predicted", "value"]
+    assert frame.columns == ["where", "id", "predicted", "value", "remark"]
+    assert frame["remark"].null_count() == len(frame)
     check(frame, values, ["value"])
 
 
@@ -303,3 +304,34 @@ def test_samples_are_listed_as_they_are_needed(digits: Made) -> None:
         next(stream)
     stream.close()
     assert listed <= 1000 + 10 * CHUNK_SAMPLES
+
+
+def test_what_is_unlike_training_is_told(table: Made, tmp_path: Path, capsys) -> None:
+    """A number far outside, a little outside, and nothing odd."""
+    given = polars.read_csv(table.data / "data.csv", separator=";", infer_schema=False)[60:63]
+    name = given.columns[4]
+    seen = [float(v) for v in polars.read_csv(table.data / "data.csv", separator=";")[name]]
+    cells = ["1e9", repr(max(seen) * 1.01), given[name][2]]
+    given.with_columns(polars.Series(name, cells)).write_csv(tmp_path / "rows.csv", separator=";")
+    assert predict(table, "--output", tmp_path / "out.csv", tmp_path / "rows.csv") == 0
+    said = capsys.readouterr().err
+    sheet = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    first = sheet[0]["remark"]
+    assert f"'{name}' is 1e+09, far outside of training's" in first
+    assert [row["remark"] for row in sheet[1:]] == ["", ""]
+    assert "predict: warning: 1 sample is unlike training, see the column remark" in said
+    assert f"the first: {tmp_path}" in said
+
+
+def test_an_unseen_category_is_told(tmp_path: Path, capsys) -> None:
+    (tmp_path / "data").mkdir()
+    rows = [f"{'female' if i % 3 else 'male'},{i},{i % 2}\n" for i in range(120)]
+    (tmp_path / "data" / "data.csv").write_text("sex,x,target\n" + "".join(rows))
+    made = make_bundle(tmp_path, "breast_cancer", "data.source.target=target")
+    (tmp_path / "new.csv").write_text("x,sex\n5,FEMALE\n7,\n8,male\n")
+    assert predict(made, "--format", "jsonl", tmp_path / "new.csv") == 0
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    told = "'sex' is 'FEMALE', which training never saw"
+    assert [line["remark"] for line in lines] == [told, None, None]
+    assert told in said.err

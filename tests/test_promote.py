@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from tests.conftest import Project, clean_environment
 from tests.jobs import digits_project
 
 SHORT = ("machine=cpu", "network=mlp", "network.hidden=[32]", "evaluation.resamples=100")
-MODEL = "digits"
+MODEL = "images"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_the_first_becomes_the_champion(project: Project, good: str) -> None:
     done = project.runforge("promote", good[:8], "--json")
     decision = json.loads(done.stdout)
     assert decision["promoted"] and decision["champion"] is None
-    assert "digits@champion is version 1 now" in done.stderr
+    assert "images@champion is version 1 now" in done.stderr
     assert aliases(project) == {"champion": good}
     version = client(project).get_model_version(MODEL, "1")
     assert version.tags["runforge.promotion"] == "promoted"
@@ -76,7 +77,8 @@ def test_one_that_is_worse_is_refused_and_noted(project: Project, good: str, bad
     clear(project)
     project.runforge("promote", good)
     done = project.runforge("promote", bad, code=3)
-    assert "is refused: not worse than the champion: accuracy" in done.stderr
+    assert "is refused by the gate" in done.stderr
+    assert '"not worse than the champion": accuracy' in done.stderr
     assert "not worse than the champion" in done.stdout
     assert aliases(project) == {"champion": good}
     version = client(project).get_model_version(MODEL, "2")
@@ -96,6 +98,58 @@ def test_there_and_back(project: Project, good: str, bad: str) -> None:
         "champion": good,
         "previous": bad,
     }
+
+
+def test_back_to_none(project: Project, good: str) -> None:
+    clear(project)
+    project.runforge("promote", good)
+    line = project.runforge("promote", "--rollback", code=2).stderr
+    assert "digits@champion is version 1, with none before it; promote another run" in line
+
+
+def test_a_champion_whose_run_is_gone(project: Project, good: str) -> None:
+    """First its copy in `out/` will do; without it only who asks for it replaces the champion."""
+    clear(project)
+    lost = train(project, "trainer.max_epochs=12", "seed=2")
+    project.runforge("promote", lost)
+    project.run("mlflow", "runs", "delete", "--run-id", lost)
+    uri = f"sqlite:///{project.folder}/mlflow.db"
+    project.run("mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri)
+    champion = ("predict", "--model", "models:/digits@champion", "data/3", "--output", "p.csv")
+    assert f"run {lost} is gone from the store; the copy in" in project.runforge(*champion).stderr
+    gates = json.loads(project.runforge("promote", good, "--json", code=None).stdout)["gates"]
+    found = {gate["name"]: gate["told"] for gate in gates}
+    assert "exact McNemar" in found["not worse than the champion"]
+    champion_of(project, lost)
+    for place in ("models", "runs"):
+        shutil.rmtree(project.folder / "out" / place / lost)
+    assert f"is gone with run {lost}" in project.runforge(*champion, code=2).stderr
+    refused = project.runforge("promote", good, code=3).stderr
+    assert f"the champion's run {lost[:8]} is gone: --replace-champion takes its place" in refused
+    assert aliases(project) == {"champion": lost}
+    project.runforge("promote", good, "--replace-champion")
+    assert aliases(project) == {"champion": good, "previous": lost}
+    assert "bundle is gone" in project.runforge("promote", "--rollback").stderr
+    project.runforge("promote", "--rollback")
+
+
+def champion_of(project: Project, run_id: str) -> None:
+    """As it was before a promotion."""
+    mlflow = client(project)
+    (found,) = [v for v in mlflow.search_model_versions("name = 'digits'") if v.run_id == run_id]
+    mlflow.set_registered_model_alias(MODEL, "champion", found.version)
+    mlflow.delete_registered_model_alias(MODEL, "previous")
+
+
+def test_artifacts_that_were_removed(project: Project, bad: str) -> None:
+    artifacts = next((project.folder / "mlruns").glob(f"*/{bad}/artifacts"))
+    away = artifacts.rename(artifacts.with_name("away"))
+    try:
+        for command in (("promote", bad), ("reproduce", bad), ("compare", bad, "best")):
+            line = project.runforge(*command, code=2).stderr
+            assert f"its artifacts are gone, there is no {artifacts}" in line
+    finally:
+        away.rename(artifacts)
 
 
 def test_two_at_once_leave_one_champion(project: Project, good: str, bad: str) -> None:
@@ -155,7 +209,7 @@ def test_what_is_no_candidate(project: Project, good: str) -> None:
     clear(project)
     project.runforge("promote", good)
     line = project.runforge("promote", good, code=2).stderr
-    assert "it is digits@champion already" in line
+    assert "it is images@champion already" in line
     project.runforge("train", *SHORT, "optimizer=sgd", "optimizer.learning_rate=1e30", code=1)
     failed = client(project).search_runs(["1", "2"], "attributes.status = 'FAILED'")[0]
     line = project.runforge("promote", failed.info.run_id, code=2).stderr

@@ -76,8 +76,9 @@ def test_what_only_the_workers_know_is_recorded(there: Made, run_id: str) -> Non
     assert (tags["runforge.processes"], tags["runforge.threads"]) == ("1", "1")
     assert tags["runforge.device"] == "cpu"
     assert tags["runforge.determinism"].startswith("deterministic=true, cudnn.benchmark=false")
-    assert tags["runforge.code_root"] == "src"
-    assert "network=wide" in tags["runforge.overrides"]
+    origin = json.loads(there.artifact(run_id, "lineage/origin.json").read_text())
+    assert origin["runforge.code_root"] == "src"
+    assert "network=wide" in origin["runforge.overrides"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -22,7 +22,7 @@ from tests.reproductions import (
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Made:
     found = made(tmp_path_factory.mktemp("causes"), each=12)
-    found.project.edit("conf/experiment/digits.yaml", "/network: cnn", "/network: mlp")
+    found.project.edit("conf/experiment/images.yaml", "/network: cnn", "/network: mlp")
     dirty(found.project)
     return found
 

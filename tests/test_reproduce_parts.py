@@ -23,7 +23,7 @@ from runforge.reproduction.recorded import Recorded
 from runforge.reproduction.surroundings import machine
 from runforge.reproduction.verdict import Evidence, judge
 from runforge.reproduction.worktree import clean_worktree
-from runforge.tracking.find import RunInfo
+from runforge.tracking.search import RunInfo
 from tests.conftest import Project
 from tests.reproductions import left, yaml_hash
 

@@ -17,7 +17,9 @@ from PIL import Image
 
 from runforge.errors import StoreError
 from runforge.journal import Journal, MetricPoint
+from runforge.tracking import intervals
 from runforge.tracking.forward import Forwarder
+from runforge.tracking.origin import WHILE_RUNNING
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store, open_store
 from runforge.tracking.system import system_metrics
@@ -133,6 +135,50 @@ def test_a_name_that_would_merge_is_refused(run):
 def test_figures_leave_out_what_is_undefined(run):
     run.log_figures({"test/accuracy": 0.9, "test/auc": None})
     assert recorded(run).data.metrics == {"test/accuracy": 0.9}
+
+
+def test_ends_of_intervals_are_no_metrics_and_each_split_keeps_its_own(run):
+    pair = {"test/accuracy_low": 0.1 + 0.2, "test/accuracy_high": 0.95}
+    run.log_figures({"test/accuracy": 0.9, **pair, "test/so_low": 0.5})
+    run.log_figures({"train/accuracy": 1.0, "train/accuracy_low": 0.99, "train/accuracy_high": 1})
+    found = recorded(run).data
+    assert found.metrics == {"test/accuracy": 0.9, "test/so_low": 0.5, "train/accuracy": 1}
+    ends = intervals.ends_in(found.tags)
+    assert ends == {"test/accuracy": (0.1 + 0.2, 0.95), "train/accuracy": (0.99, 1)}
+    run.log_figures({"test/accuracy": 0.8})
+    assert intervals.ends_in(recorded(run).data.tags).keys() == {"train/accuracy"}
+
+
+def test_more_intervals_than_a_tag_holds_are_metrics(run):
+    names = [f"test/{number:060}" for number in range(120)]
+    figures = {f"{n}{end}": 0.123 for n in names for end in ("", "_low", "_high")}
+    run.log_figures(figures)
+    assert recorded(run).data.metrics == figures
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "[", "[1]", '{"a": 1}', '{"a": ["x", 2]}', "[" * 10**5, "null"]
+)
+def test_an_altered_tag_has_no_intervals(tag):
+    assert intervals.ends_in({intervals.TAG: tag}) == {}
+
+
+def test_a_description_is_written_anew_but_not_over_a_person_s(run):
+    run.describe("| accuracy | 0.9 |")
+    run.describe("| accuracy | 0.8 |")
+    there = recorded(run).data.tags["mlflow.note.content"]
+    assert there.startswith("| accuracy | 0.8 |\n") and "0.9" not in there
+    run.set_tags({"mlflow.note.content": "the one for the paper"})
+    run.describe("| accuracy | 0.7 |")
+    assert recorded(run).data.tags["mlflow.note.content"] == "the one for the paper"
+
+
+def test_what_names_the_driver_s_process_goes_when_the_run_ends(run):
+    assert recorded(run).data.tags.keys() >= WHILE_RUNNING
+    run.end("FINISHED")
+    tags = recorded(run).data.tags
+    assert not WHILE_RUNNING & tags.keys() and tags["runforge.host"] == socket.gethostname()
+    run.end("FINISHED")
 
 
 def test_a_long_tag_says_that_it_was_cut(run):

@@ -41,6 +41,11 @@ def fill(folder: Path) -> None:
     first.log_figures(FIGURES)
     first.end("FINISHED")
     time.sleep(0.002)  # MLflow keeps milliseconds
+    before = Run.start(store, "of an earlier version", SCORE)
+    for name, value in FIGURES.items():
+        store.client.log_metric(before.run_id, name, value)
+    before.end("FINISHED")
+    time.sleep(0.002)
     sweep = Run.start(store, "sweep", {"runforge.kind": "sweep"})
     for number, status in enumerate(("FINISHED", "FAILED")):
         time.sleep(0.002)
@@ -60,16 +65,19 @@ def listed(project: Project, *arguments: str) -> list[dict]:
 def test_everything_the_newest_first(project: Project) -> None:
     runs = listed(project)
     assert [run["name"] for run in runs] == [
-        *("elsewhere", "a vs b", "seed=1", "seed=0", "sweep"),
+        *("elsewhere", "a vs b", "seed=1", "seed=0", "sweep", "of an earlier version"),
         "cnn, \x1b[31mred\x1b[0m [bold]",
     ]
-    assert [run["kind"] for run in runs] == ["run", "comparison", "trial", "trial", "sweep", "run"]
+    assert [run["kind"] for run in runs] == [
+        *("run", "comparison", "trial", "trial", "sweep", "run", "run")
+    ]
     assert runs[2]["parent"] == runs[3]["parent"] == runs[4]["id"]
     assert runs[2]["status"] == "FAILED" and runs[2]["error"] == "loss is nan"
     first = runs[-1]
     accuracy = {"name": "test/accuracy", "value": 0.96875, "low": 0.95, "high": 0.98}
     assert first["primary"] == accuracy
     assert [one["name"] for one in first["metrics"]] == ["test/accuracy", "test/log_loss"]
+    assert [runs[-2][key] for key in ("primary", "metrics")] == [accuracy, first["metrics"]]
     assert runs[0]["primary"] is None and first["duration_s"] >= 0
 
 

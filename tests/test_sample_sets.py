@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image as Pictures
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from runforge.errors import DataError
-from runforge.sample_sets import png, write_sample_set
+from runforge.sample_sets import check_unmixed, png, write_sample_set
 
 HASHES = {
     "digits": "fdd31506623192466d83eb16595bcdbce97d6d8d3b82311a6953a87803463c73",
@@ -122,3 +123,18 @@ def test_importing_imports_no_scikit_learn() -> None:
     code = "import sys, runforge.sample_sets; print('sklearn' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_other_classes_beside_the_digits_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_sample_set("digits", root)
+    check_unmixed(root)
+    (root / "cat").mkdir()
+    with pytest.raises(DataError, match=r"digits and other class folders \(cat\).*rm -r"):
+        check_unmixed(root)
+    for digit in range(10):
+        shutil.rmtree(root / str(digit))
+    check_unmixed(root)
+    (root / "0").mkdir()
+    (root / "0" / "0000.png").write_bytes(b"my own")
+    check_unmixed(root)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from runforge import splitting
 from runforge.sample import content_id
-from runforge.splitting import Shares, assign, disagreeing, position, repeated, unique_ids
+from runforge.splitting import Shares, disagreeing, position, repeated, unique_ids
 
 CONTENTS = [content_id(str(i).encode()) for i in range(20_000)]
 SHARES = Shares(validation=0.15, test=0.1, salt="runforge")
+
+
+def assign(contents: list[str], given: Sequence[str | None], shares: Shares) -> list[str]:
+    """Where a sample's identity is that of its content, as a file's is."""
+    return splitting.assign(contents, contents, given, shares)
 
 
 def test_positions_are_uniform() -> None:
@@ -83,3 +90,24 @@ def test_equal_contents_have_equal_ids_of_every_kind(labelled: str) -> None:
     assert content_id({"x": "1", "y": None}) == content_id({"y": None, "x": "1"})
     assert content_id({"x": "None"}) != content_id({"x": None})
     assert content_id(np.zeros((2, 3), np.uint8)) != content_id(np.zeros((3, 2), np.uint8))
+
+
+def test_samples_of_one_content_go_where_the_smallest_id_goes() -> None:
+    """Rows that differ only in a column that is left out: in one split, whatever their order."""
+    ids, contents = CONTENTS[:4000], [f"pair {i // 2}" for i in range(4000)]
+    splits = splitting.assign(ids, contents, [None] * 4000, SHARES)
+    alone = assign(ids, [None] * 4000, SHARES)
+    for first in range(0, 4000, 2):
+        smaller = first if ids[first] < ids[first + 1] else first + 1
+        assert splits[first] == splits[first + 1] == alone[smaller]
+    back = splitting.assign(ids[::-1], contents[::-1], [None] * 4000, SHARES)
+    assert back[::-1] == splits
+    shares = Counter(splits)
+    assert abs(shares["test"] / 2 - 200) < 4 * math.sqrt(0.09 * 2000)  # No split is favoured.
+
+
+def test_who_alone_is_of_a_content_goes_by_its_own_id() -> None:
+    ids = CONTENTS[:2000]
+    contents = [f"content {i}" for i in range(2000)]
+    nothing = [None] * 2000
+    assert splitting.assign(ids, contents, nothing, SHARES) == assign(ids, nothing, SHARES)

@@ -10,6 +10,7 @@ import polars
 import pytest
 
 from runforge.errors import ConfigError, DataError
+from runforge.sample import content_id
 from runforge.sources.table import Table
 
 
@@ -18,6 +19,8 @@ def table(**keys: Any) -> Table:
         **{"file": "t.csv", "target": "y", "split_column": None, "missing_values": [""]},
         **{"ignore": [], "columns": None, "separator": ",", "quote": '"'},
     }
+    if keys.pop("found", False):
+        keywords |= dict.fromkeys(("separator", "quote", "encoding", "decimal"))
     return Table(**{**keywords, **keys})
 
 
@@ -88,13 +91,12 @@ def test_byte_order_mark_crlf_and_blank_lines(tmp_path: Path) -> None:
         (b"a,y\n", "has no rows"),
         (b"a,y\n1,p\n2\n", "t.csv#2: has 1 cells where the header has 2 (line 3)"),
         (b"a,y\n1,p,5\n", "t.csv#1: has 3 cells where the header has 2"),
-        (b"a;y\n1;p\n", "set data.source.separator=';'"),
-        (b"a;y\n1,5;p\n", "set data.source.separator=';'"),
-        (b"a\ty\n1\tp\n", "set data.source.separator='\\t'"),
+        (b"a;y\n1;p\n", "set data.source.separator=null: it is found out"),
+        (b"a;y\n1,5;p\n", "set data.source.separator=null"),
+        (b"a\ty\n1\tp\n", "set data.source.separator=null"),
         (b"a,b\n1,2\n", "there is no column 'y', only 'a', 'b'"),
         (b"a,a,y\n1,2,p\n", "there more than once: 'a'"),
-        (b"a,y\n1,caf\xe9\n", "is not UTF-8 at byte 9"),
-        ("a,y\n1,p\n".encode("utf-16"), "is not UTF-8 at byte 0"),
+        (b"a,y\n1,\xd6\xd0\xce\xc4\n", "is not UTF-8 at byte 6"),
         (b"a,y\n1,\x00\n", "holds a NUL at byte 6"),
         (b'a,y\n1,"p\n', "is no CSV"),
         (b'a,y\n1,"p"q\n', "is no CSV"),
@@ -141,6 +143,121 @@ def test_a_damaged_parquet_file(tmp_path: Path) -> None:
 def test_settings_of_no_use(keys: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         table(**keys)
+
+
+def rows_of(root: Path, **keys: Any) -> list[tuple[str, Any]]:
+    return [(s.label, s.read()) for s in table(**keys).samples(root)]
+
+
+PLAIN = [("p", {"a": "1.5", "b": "x y"}), ("q", {"a": "2", "b": "z"}), ("p", {"a": "3", "b": "w"})]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"a,b,y\n1.5,x y,p\n2,z,q\n3,w,p\n", ""),
+        (b"\xef\xbb\xbfa,b,y\r\n1.5,x y,p\r\n2,z,q\r\n3,w,p\r\n", ""),
+        (b"a;b;y\n1.5;x y;p\n2;z;q\n3;w;p\n", "separator ';'"),
+        (b"a\tb\ty\n1.5\tx y\tp\n2\tz\tq\n3\tw\tp\n", r"separator '\t'"),
+        (b"a|b|y\n1.5|x y|p\n2|z|q\n3|w|p\n", "separator '|'"),
+        (b'"a";"b";"y"\n"1,5";"x y";"p"\n"2";"z";"q"\n"3";"w";"p"\n', "decimal commas in 'a'"),
+        (b'a,b,y\n"1,5",x y,p\n"2",z,q\n3,w,p\n', "decimal commas in 'a'"),
+        (b"a,b,y\n1.5,'x y',p\n2,'z',q\n3,'w',p\n", 'quote "\'"'),
+        (b"a, b, y\n1.5, x y, p\n2, z, q\n3,  w, p\n", "separator ', '"),
+        (b'a, b, y\n1.5, "x y", p\n2, z, q\n3, w, p\n', "separator ', '"),
+        ("a;b;y\n1,5;x y;p\n2;z;q\n3;w;p\n".encode("utf-16"), "encoding 'utf-16'"),
+    ],
+)
+def test_how_a_file_is_written_is_found_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: bytes, told: str
+) -> None:
+    assert rows_of(put(tmp_path, text), found=True) == PLAIN
+    said = capsys.readouterr().err
+    assert told in said and bool(said) == bool(told)
+    assert "\n" not in said.strip()
+
+
+def test_a_blank_that_does_not_follow_every_separator_belongs_to_its_cell(tmp_path: Path) -> None:
+    put(tmp_path, b"a,b,y\n1, x,p\n2,z,q\n")
+    assert rows_of(tmp_path, found=True)[0] == ("p", {"a": "1", "b": " x"})
+    put(tmp_path, b"a, b, y\n1, x, p\n")
+    cells = {"target": " y", "separator": ","}
+    assert rows_of(tmp_path, **cells) == [(" p", {"a": "1", " b": " x"})]
+
+
+def test_western_letters_are_read_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "a,y\nCafé,p\nMüll,q\n".encode("cp1252"))
+    assert rows_of(tmp_path, found=True) == [("p", {"a": "Café"}), ("q", {"a": "Müll"})]
+    assert "encoding 'cp1252'" in capsys.readouterr().err
+    put(tmp_path, "a,y\n中文,p\n".encode("gb18030"))
+    assert "data.source.encoding=gb18030" in refusal(tmp_path, found=True)
+    assert rows_of(tmp_path, encoding="gb18030") == [("p", {"a": "中文"})]
+
+
+def test_decimal_commas_by_column(tmp_path: Path) -> None:
+    """As in `shared/faults/comma/t.csv`: one column has points, another commas, codes stay."""
+    put(tmp_path, "x;code;y\n1.5;1,2,3;3,1\n2.5;4,5;-4,2e1\n")
+    assert rows_of(tmp_path, found=True) == [
+        ("3.1", {"x": "1.5", "code": "1,2,3"}),
+        ("-4.2e1", {"x": "2.5", "code": "4,5"}),
+    ]
+    assert rows_of(tmp_path, separator=";", decimal=".")[0] == (
+        "3,1",
+        {"x": "1.5", "code": "1,2,3"},
+    )
+    assert rows_of(tmp_path, separator=";", decimal=",")[1] == (
+        "-4.2e1",
+        {"x": "2.5", "code": "4.5"},
+    )
+
+
+def test_thousands_are_no_decimals(tmp_path: Path) -> None:
+    put(tmp_path, 'a,y\n"1,500",p\n"2,250",q\n')
+    assert rows_of(tmp_path, found=True)[0] == ("p", {"a": "1,500"})
+
+
+def test_text_is_not_quoted_where_the_quote_is_empty(tmp_path: Path) -> None:
+    put(tmp_path, 'y\ttext\np\tsay "hi\nq\t"no" way\n')
+    found = rows_of(tmp_path, separator="\\t", quote="")
+    assert found == [("p", {"text": 'say "hi'}), ("q", {"text": '"no" way'})]
+
+
+def test_the_only_table_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, "a,y\n1,p\n")
+    assert rows_of(tmp_path, file=None) == [("p", {"a": "1"})]
+    (tmp_path / "u.tsv").write_text("a\ty\n")
+    with pytest.raises(DataError, match=r"several tables: 't\.csv', 'u\.tsv'; name one"):
+        table(file=None).samples(tmp_path)
+
+
+def ids(root: Path, **keys: Any) -> list[str]:
+    samples = table(**keys).samples(root)
+    return [content_id(s.read() if s.whole is None else s.whole()) for s in samples]
+
+
+def test_ids_are_of_the_raw_row(tmp_path: Path) -> None:
+    """Whatever is chosen of it, and however it is written; never of the target."""
+    put(tmp_path, "a,b,c,s,y\n1,?,,train,p\n2,v,w,test,q\n")
+    split = {"split_column": "s"}
+    plain = ids(tmp_path, **split)
+    assert plain == [
+        content_id({"a": "1", "b": "?", "c": None}),
+        content_id({"a": "2", "b": "v", "c": "w"}),
+    ]
+    assert ids(tmp_path, ignore=["b"], **split) == plain
+    assert ids(tmp_path, missing_values=["", "?"], **split) == plain
+    assert ids(tmp_path, missing_values=[], **split) == plain
+    put(tmp_path, "c;b;y;s;a\n;?;q;train;1\nw;v;p;test;2\n")
+    assert ids(tmp_path, separator=";", **split) == plain
+    columns = {"a": ["1", "2"], "b": ["?", "v"], "c": [None, "w"], "y": ["p", "q"]}
+    polars.DataFrame(columns).write_parquet(tmp_path / "t.parquet")
+    assert ids(tmp_path, file="t.parquet") == plain
+    given = table(found=True, ignore=["c"]).unlabelled(tmp_path / "t.parquet", ["a", "b"])
+    assert [content_id(s.whole()) for s in given.samples if s.whole] == plain
+    put(tmp_path, "a;y\n1,5;p\n")
+    assert ids(tmp_path, found=True) == [content_id({"a": "1,5"})]
 
 
 def test_a_large_table_keeps_every_row(tmp_path: Path) -> None:

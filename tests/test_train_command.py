@@ -73,6 +73,12 @@ def test_a_run_is_recorded_whole(project: Project, first: str) -> None:
     assert run.info.status == "FINISHED"
     assert 0 <= run.data.metrics["test/accuracy"] <= 1
     assert run.data.tags["runforge.primary_metric"] == "test/accuracy:max"
+    assert run.data.tags["runforge.selection_metric"] == "validation/accuracy:max"
+    # The weights that are handed on are those of the kept epoch; computed in training by the way.
+    kept = int(run.data.tags["runforge.kept_epoch"])
+    history = client(project).get_metric_history(first, "validation/accuracy")
+    of_epochs = [point.value for point in sorted(history, key=lambda point: point.step)]
+    assert run.data.metrics["selection/accuracy"] == pytest.approx(of_epochs[kept], abs=1e-6)
     folder = project.folder / "out" / "runs" / first
     assert "<html" in (folder / "evaluation" / "report.html").read_text()
     assert list(project.folder.rglob("*.db")) == [project.folder / "mlflow.db"]
@@ -132,9 +138,9 @@ def test_a_sweep_is_a_parent_with_its_trials(project: Project) -> None:
     assert {t.info.status for t in trials} == {"FINISHED"}
     run = client(project).get_run(parent)
     assert run.info.status == "FINISHED"
-    best = max(trials, key=lambda t: t.data.metrics["test/accuracy"])
+    best = max(trials, key=lambda t: t.data.metrics["selection/accuracy"])
     assert run.data.metrics["test/accuracy"] == best.data.metrics["test/accuracy"]
-    assert run.data.tags["runforge.best_run_id"] in {t.info.run_id for t in trials}
+    assert run.data.metrics["selection/accuracy"] == best.data.metrics["selection/accuracy"]
     table = json.loads(Path(client(project).download_artifacts(parent, "trials.json")).read_text())
     assert len(table["data"]) == 2
 

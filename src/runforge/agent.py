@@ -39,6 +39,7 @@ from runforge.launch import STOP_MARGIN_S
 from runforge.process import ended_by
 from runforge.settings import MachineSettings
 from runforge.warm import WarmRank, cores_for_each
+from runforge.wording import counted
 
 
 class Settled(Exception):
@@ -229,4 +230,4 @@ def _local_address(machine: MachineSettings) -> str | None:
 
 
 def _with_restarts(cause: str, restarts: int) -> str:
-    return f"{cause} (after {restarts} restarts)" if restarts else cause
+    return f"{cause} (after {counted(restarts, 'restart')})" if restarts else cause

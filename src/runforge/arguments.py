@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TypeAlias
 
 from runforge.help_texts import BATCH_SIZE_HELP, EXPORT_HELP, PREDICT_HELP, SERVE_HELP, TRAIN_HELP
+from runforge.usage import Parser
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
-REF_HELP = "a run (id, beginning of one, name, latest, best), models:/NAME@ALIAS or a folder"
+A_RUN = "its id, the beginning of one, its name, latest, best or best:DATA"
+REF_HELP = (
+    "a run (id, beginning of one, name, latest, best, best:DATA), models:/NAME@ALIAS or a folder"
+)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line; each command names the module under `runforge` that runs it."""
-    top = argparse.ArgumentParser(
+    return _made()[0]
+
+
+def commands() -> dict[str, Parser]:
+    """The parser of each command, by its name."""
+    return dict(_made()[1].choices)
+
+
+def _made() -> tuple[Parser, Commands]:
+    top = Parser(
         prog="runforge",
         description="From labelled data to trained, evaluated, recorded and reproducible models.",
     )
+    top.add_argument("--version", action="store_true", help="prints the version")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_profile(commands)
@@ -33,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     stage = commands.add_parser("stage", help="runs one stage of dvc.yaml (as `dvc repro` does)")
     stage.add_argument("stage", choices=("compose", "prepare", "train", "evaluate"))
-    stage.set_defaults(module=None)
-    return top
+    stage.set_defaults(parser=stage, module=None)
+    return top, commands
 
 
 def _command(
@@ -47,7 +62,7 @@ def _command(
         description=description or None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.set_defaults(module=f"commands.{name.replace('-', '_')}")
+    made.set_defaults(parser=made, module=f"commands.{name.replace('-', '_')}")
     return made
 
 
@@ -177,17 +192,23 @@ def _add_serve(commands: Commands) -> None:
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if not 0 <= value < 2**16:  # the system would take its last 16 bits
         raise argparse.ArgumentTypeError(f"{text} is not in 0..65535")
     return value
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    value = _whole(text)
+    if not 1 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not in 1..{2**31 - 1}")
     return value
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d{1,20}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
 
 
 def _add_reproduce(commands: Commands) -> None:
@@ -197,7 +218,7 @@ def _add_reproduce(commands: Commands) -> None:
         "makes a run again from its lineage and checks it, number for number",
         "Exit code 0: identical. 4: not. 2: its commit or its data can't be had.",
     )
-    reproduce.add_argument("run", metavar="RUN", help="a run's id, the beginning of one, or a name")
+    reproduce.add_argument("run", metavar="RUN", help=A_RUN)
     _json(reproduce)
 
 
@@ -205,10 +226,15 @@ def _add_promote(commands: Commands) -> None:
     promote = _command(
         commands, "promote", "makes a run the champion if every gate holds (exit 3: it does not)"
     )
-    promote.add_argument("run", metavar="RUN", nargs="?", help="id, prefix, name, latest or best")
+    promote.add_argument("run", metavar="RUN", nargs="?", help=A_RUN)
     _overrides(promote)
     promote.add_argument(
         "--rollback", action="store_true", help="the champion before becomes the champion again"
+    )
+    promote.add_argument(
+        "--replace-champion",
+        action="store_true",
+        help="also where the champion's run was deleted, so that the two can't be compared",
     )
     _json(promote)
 
@@ -238,7 +264,10 @@ def _add_compare(commands: Commands) -> None:
         "The first run is what the others are held against.",
     )
     compare.add_argument(
-        "runs", nargs="+", metavar="RUN", help="id, beginning of one, name, latest or best"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help=A_RUN,
     )
     compare.add_argument("--diff", action="store_true", help="the code's diff, line by line")
     _json(compare)

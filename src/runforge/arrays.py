@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +57,15 @@ def open_rows(path: Path) -> np.ndarray:
     """The array of a file, memory-mapped and read-only."""
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
+
+
+def keep_rows(path: Path, rows: Sequence[int]) -> None:
+    """Takes all rows but these out of a file; one is to be left at least."""
+    every, shorter = open_rows(path), path.with_suffix(".shorter")
+    with RowWriter(shorter) as writer:
+        for row in rows:
+            writer.append(every[row])
+    shorter.replace(path)
 
 
 @dataclass(frozen=True, slots=True)

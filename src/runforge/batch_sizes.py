@@ -94,8 +94,8 @@ def memory_bytes(text: str) -> int:
     1500000000
     """
     found = re.fullmatch(
-        r"([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?)I?B?", text.strip().upper().replace("E", "e")
+        r"([0-9]+\.?[0-9]*(?:e[0-9]+)?)\s*([KMGT]?)I?B?", text.strip().upper().replace("E", "e")
     )
-    if found is None or float(found[1]) <= 0:
+    if found is None or not 0 < float(found[1]) * _UNITS[found[2]] < 2**63:
         raise ValueError(f"{text} is no amount of memory")
     return int(float(found[1]) * _UNITS[found[2]])

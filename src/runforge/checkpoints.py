@@ -30,10 +30,19 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
 from runforge import ranks
 from runforge.checkpoint_files import CheckpointFiles, best_name, last_name
 from runforge.errors import ConfigError
+from runforge.notices import notice
 from runforge.stopping import HERE
 
 RANKS = "runforge_ranks"
 """The key, in a checkpoint, of what each rank has of its own."""
+
+
+def check_monitor(learner: LightningModule, monitor: str) -> None:
+    """Raises `ConfigError` where no epoch can have it: before the first, which may take hours."""
+    measured: list[str] = learner.measured()  # type: ignore[operator]
+    if monitor not in measured:
+        what = "nothing of that name is measured"
+        raise ConfigError(what, where="trainer.monitor", mend=f"known: {', '.join(measured)}")
 
 
 class Checkpoints(Checkpoint):
@@ -41,7 +50,7 @@ class Checkpoints(Checkpoint):
 
     `monitor` None: no best weights. `interval_s` is the least time between two checkpoints, by the
     clock of rank 0; one more is taken where the training is told to stop. Raises `ConfigError`
-    where the monitor is not measured.
+    before the first step where the monitor is not measured.
     """
 
     def __init__(
@@ -60,6 +69,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """An epoch that goes on at its first batch begins: Lightning would validate first."""
+        if self._monitor is not None:
+            check_monitor(pl_module, self._monitor)
         loop = trainer.fit_loop.epoch_loop
         if loop.restarting and not loop.batch_progress.current.completed:
             loop.restarting = False
@@ -89,16 +100,17 @@ class Checkpoints(Checkpoint):
         if self._monitor is None:
             return
         value = trainer.callback_metrics.get(self._monitor)
-        if value is None:
-            mend = f"known: {', '.join(sorted(trainer.callback_metrics))}"
-            what = "nothing of that name is measured"
-            raise ConfigError(what, where="trainer.monitor", mend=mend)
+        if value is None:  # it has none in this epoch, as R² of one sample
+            return
         if self._sign * float(value) < self._best_value:
             self._best_value, self.best_epoch = self._sign * float(value), trainer.current_epoch
             self._save(trainer, best_name(self.best_epoch), weights_only=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Nothing is handed on before it is on disk."""
+        if self._monitor is not None and self.best_epoch < 0 and ranks.is_first():
+            what = f"{self._monitor} had no value in any epoch: the last weights are kept"
+            notice(what, where="trainer.monitor", hint="choose another")
         self._files.finish()
 
     def on_save_checkpoint(

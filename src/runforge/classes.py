@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from runforge.errors import ConfigError, DataError
 from runforge.schema import Schema
+from runforge.wording import counted
 
 ClassWeights = Literal["balanced"] | Sequence[float] | None
 
@@ -25,7 +26,8 @@ def check_classes(schema: Schema, task: str) -> int:
         what = f"task={task} learns classes, but the target {schema.target_name!r} is a value"
         raise ConfigError(what, where="task", mend="take task=regression")
     if len(schema.classes) < 2:
-        what = f"there are {len(schema.classes)} classes, and it takes two to tell apart"
+        there = counted(len(schema.classes), "class", "classes")
+        what = f"the data have {there}, and it takes two to tell apart"
         raise DataError(what, where=f"target {schema.target_name!r}", mend="add another class")
     return len(schema.classes)
 
@@ -38,7 +40,7 @@ def class_weight_tensor(class_weights: ClassWeights, schema: Schema) -> Tensor |
     if class_weights == "balanced":
         return _balanced(schema)
     if len(class_weights) != count:
-        what = f"{len(class_weights)} weights for {count} classes"
+        what = f"{counted(len(class_weights), 'weight')} for {count} classes"
         mend = f"give one for each of {', '.join(schema.classes)}"
         raise ConfigError(what, where="task.class_weights", mend=mend)
     return torch.tensor(list(class_weights), dtype=torch.float32)
@@ -51,6 +53,12 @@ def _balanced(schema: Schema) -> Tensor:
         what = f"no training samples of {absent} to balance"
         raise ConfigError(what, where="task.class_weights", mend="give weights, or null")
     return sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))
+
+
+def usual_class(schema: Schema) -> int | None:
+    """The class that most training samples are of, the first of equals; None: there are none."""
+    counts = [schema.split_counts.get("train", {}).get(name, 0) for name in schema.classes]
+    return counts.index(max(counts)) if any(counts) else None
 
 
 def classification_metrics(class_count: int) -> MetricCollection:

@@ -11,13 +11,23 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
 from runforge import arguments, console, signals
-from runforge.errors import Interrupted, ReaderGone, RunforgeError, of_the_machine
+from runforge.errors import (
+    Interrupted,
+    ReaderGone,
+    RunforgeError,
+    UserError,
+    of_a_name,
+    of_the_machine,
+)
 from runforge.process import leave, stand_alone
 from runforge.redaction import redact
+from runforge.usage import no_option
+from runforge.user import make_known
 
 PATHS = ("folder", "html", "inputs", "model", "output")
 """The arguments that are paths, or may be."""
@@ -44,10 +54,13 @@ def _own_command() -> NoReturn:
 
 def _run(given: Sequence[str] | None) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent anywhere unasked
-    options = _parse(given)
-    module = options.module or f"stages.{options.stage}"
+    # Of what is started from here: a `queue.py` in the project is not Python's.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
+        options = _parse(given)
+        module = options.module or f"stages.{options.stage}"
         with signals.as_interrupts():
+            make_known()
             signals.end_with_dvc()
             importlib.import_module(f"runforge.{module}").run(options)
         sys.stdout.flush()
@@ -57,20 +70,29 @@ def _run(given: Sequence[str] | None) -> int:
         print(f"runforge: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
-        known = of_the_machine(error)
-        if known is None:
+        known, mistake = of_the_machine(error), of_a_name(error)
+        if known is None and mistake is None:
             raise
-        print(f"runforge: {redact(known)}", file=sys.stderr)
-        return 1
+        print(f"runforge: {redact(str(mistake or known))}", file=sys.stderr)
+        return 2 if mistake else 1
     return 0
 
 
 def _parse(given: Sequence[str] | None) -> argparse.Namespace:
-    top = arguments.parser()
-    options, rest = top.parse_known_args(given)
+    words = sys.argv[1:] if given is None else list(given)
+    if words == ["--version"]:
+        print(f"runforge {version('runforge')}")
+        raise SystemExit(0)
+    options: argparse.Namespace
+    options, rest = arguments.parser().parse_known_args(words)
     # argparse takes positional arguments in one row only; overrides may stand on both sides of -m.
-    if rest and (not hasattr(options, "overrides") or any(r.startswith("-") for r in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    for word in rest:
+        if word.startswith("-"):
+            raise no_option(options.parser, word, words)
+        if not hasattr(options, "overrides"):
+            where = options.parser.prog.removeprefix("runforge ")
+            mend = f"`{options.parser.prog} --help` tells what it takes"
+            raise UserError(f"{word!r} is one word too many", where=where, mend=mend)
     if rest:
         options.overrides += rest
     for name in PATHS:

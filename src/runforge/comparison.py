@@ -5,7 +5,8 @@ K runs; the first is what the others are held against. C classes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class DataChange:
     """In another split."""
     note: str = ""
     """Why nothing is known of single samples; empty where it is."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where each of these samples comes from, by id."""
 
     @property
     def same(self) -> bool:

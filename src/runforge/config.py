@@ -1,24 +1,24 @@
 """The configuration: composed from `conf/` by Hydra, checked, written and read as `params.yaml`.
 
-The only module that speaks to Hydra and OmegaConf. DVC composes the same `conf/` by itself for
+`composing` speaks to Hydra. DVC composes the same `conf/` by itself for
 `dvc exp run -S …`, so nothing here may be needed for composing: the check comes afterwards.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from runforge import composing
+from runforge.composing import flatten as flatten
 from runforge.config_check import CONF, CONFIG, Origin, check
-from runforge.config_guard import check_environment, check_hydra, check_resolvers
-from runforge.config_mistakes import Composition, composition_mistake, value_mistake
 from runforge.errors import ConfigError
-from runforge.overrides import is_hydras, refuse_repeated
+from runforge.hints import Mistyped, tried
 from runforge.settings import Settings
 
 PARAMS = "params.yaml"
@@ -59,7 +59,15 @@ def _check_name(project: Path) -> None:
 
 def compose(project: Path, overrides: Sequence[str] = ()) -> Composed:
     """Composes `conf/` with Hydra overrides and checks the result; raises `ConfigError`."""
-    values, choices = _hydra_compose(project, overrides)
+    try:
+        return composed(project, overrides)
+    except Mistyped as error:
+        raise tried(error, overrides, partial(composed, project)) from error
+
+
+def composed(project: Path, overrides: Sequence[str]) -> Composed:
+    """The same; a mistyped override is not looked into."""
+    values, choices = composing.composed(project, overrides)
     origin = Origin(project, overrides, choices)
     return Composed(values, check(values, origin), tuple(overrides))
 
@@ -108,96 +116,29 @@ def write_params(project: Path, composed: Composed) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots; a list is one value."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    return flat
-
-
-def _hydra_compose(
-    project: Path, overrides: Sequence[str]
-) -> tuple[dict[str, Any], Mapping[str, str]]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    check_environment()
-    refuse_repeated(overrides)
-    try:
-        with initialize_config_dir(str(project / CONF), version_base="1.3"):
-            composed = hydra_compose(CONFIG, list(overrides), return_hydra_config=True)
-    except Exception as error:
-        raise _mistake(error, project, overrides) from error
-    check_hydra(_container(composed.hydra))
-    choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
-    origin = Origin(project, overrides, choices)
-    try:
-        # Hydra's own node holds interpolations that only its launchers can resolve.
-        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        check_resolvers(_container(own), origin.of)
-        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise value_mistake(error, origin) from error
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}, choices
-
-
-def _mistake(error: Exception, project: Path, overrides: Sequence[str]) -> ConfigError:
-    from omegaconf import OmegaConf
-
-    def known_keys() -> Sequence[str]:
-        return list(flatten(_hydra_compose(project, [])[0]))
-
-    return composition_mistake(error, Composition(project, overrides, OmegaConf.load, known_keys))
-
-
-def _container(node: Any) -> dict[str, Any]:
-    """As it is written, nothing resolved."""
-    from omegaconf import OmegaConf
-
-    values = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
 def trials(project: Path, overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """The overrides of each trial of a sweep, as Hydra's own sweeper combines them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
+    """The overrides of each trial of a sweep, as Hydra's own sweeper combines them.
 
+    With those of `hydra.sweeper.params`, which `conf/` may hold. Raises `ConfigError`.
+    """
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        batches = BasicSweeper.split_arguments(parsed, None)
-    except HydraException as error:
-        raise _mistake(error, project, overrides) from error
-    jobs = [tuple(job) for batch in batches for job in batch]
-    return [tuple(o for o in job if not is_hydras(o)) for job in jobs]
+        return composing.trials(project, overrides)
+    except Mistyped as error:
+
+        def first(given: Sequence[str]) -> Composed:
+            return composed(project, composing.trials(project, given)[0])
+
+        raise tried(error, overrides, first) from error
 
 
 def multirun(
-    project: Path, overrides: Sequence[str], task: Callable[[tuple[str, ...]], None]
+    project: Path,
+    overrides: Sequence[str],
+    trials: Sequence[tuple[str, ...]],
+    task: Callable[[tuple[str, ...]], None],
 ) -> None:
-    """Runs `task` with the overrides of each trial, by the launcher that the overrides choose."""
-    import hydra
+    """Runs `task` with the overrides of each trial, by the launcher that `overrides` choose.
 
-    def job(_: Any) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
-        task(tuple(HydraConfig.get().overrides.task))
-
-    # Hydra builds launcher and sweeper from its own node.
-    _hydra_compose(project, [override for override in overrides if is_hydras(override)])
-    before = sys.argv
-    sys.argv = ["runforge", "--multirun", *overrides]
-    try:
-        hydra.main(str(project / CONF), CONFIG, version_base="1.3")(job)()
-    finally:
-        sys.argv = before
+    The trials are given: read again, what is shuffled would be others.
+    """
+    composing.launch(project, overrides, trials, task)

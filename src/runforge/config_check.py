@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,20 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from runforge import meanings
 from runforge.config_guard import check_secrets
 from runforge.errors import ConfigError
+from runforge.hints import WrongValue, candidates
+from runforge.meanings import key_of
 from runforge.settings import Settings
-from runforge.signature import node_problem
+from runforge.signature import class_constant, node_problem
 from runforge.targets import TARGET, nodes
 
 CONF, CONFIG = "conf", "config"
+LEARNS = "learns"
+"""The constant of a task's class that says which kind of target it learns."""
+MOST_SHOWN = 120
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +38,16 @@ class Origin:
     """Set where the configuration was read from one file."""
 
     def of(self, key: str) -> str:
-        """The override or the file that a key is set in."""
-        for override in self.overrides:
-            name = override.split("=")[0].lstrip("+~")
-            added = override.startswith("+") and name.startswith(f"{key}.")
-            if key == name or key.startswith(f"{name}.") or added:
-                return f"override {override}"
-        return self.file or self._file(key.split("."))
+        """The override or the file that a key is set in; of several the nearest to the key."""
+        found = [override for override in self.overrides if self._sets(override, key)]
+        nearest = max(found, key=lambda override: len(key_of(override)), default=None)
+        return f"override {nearest}" if nearest else self.file or self._file(key.split("."))
+
+    @staticmethod
+    def _sets(override: str, key: str) -> bool:
+        name = key_of(override)
+        added = override.startswith("+") and name.startswith(f"{key}.")
+        return key == name or key.startswith(f"{name}.") or added
 
     def _file(self, path: list[str]) -> str:
         group = path[0]
@@ -58,8 +69,37 @@ def check(values: Mapping[str, Any], origin: Origin) -> Settings:
         raise _mistake(problems, (), values, origin) from None
     for path, node in nodes(values):
         _check_node(path, node, values, origin)
+    _check_task(settings, origin)
     _check_machine(settings, origin)
     return settings
+
+
+def _check_task(settings: Settings, origin: Origin) -> None:
+    """A task learns one kind of target; a class without `learns` checks that by itself."""
+    learns, kind = class_constant(settings.task.target, LEARNS), settings.data.target.kind
+    if learns in (None, kind):
+        return
+    tasks = [path.stem for path in sorted((origin.project / CONF / "task").glob("*.yaml"))]
+    fitting = [f"`task={name}`" for name in tasks if _learns(origin.project, name) == kind]
+    mend = f"take {' or '.join(fitting)}"
+    places = [f"{origin.of(key)}: {key}" for key in ("task._target_", "data.target.kind")]
+    where = next((place for place in places if place.startswith("override ")), places[0])
+    typed = [key_of(override) for override in origin.overrides]
+    name = settings.data.name
+    whole = (origin.project / CONF / "experiment" / f"{name}.yaml").is_file()
+    if whole and "data" in typed and "task" not in typed:
+        mend = f"take `experiment={name}`, which brings its task, or {mend.removeprefix('take ')}"
+    what = f"{settings.task.target.rpartition('.')[2]} learns a {learns}"
+    raise ConfigError(f"{what}, and data.target.kind is {kind}", where=where, mend=mend)
+
+
+def _learns(project: Path, task: str) -> object:
+    """What a choice of the group `task` learns; None where its file can't be read."""
+    try:
+        node = yaml.safe_load((project / CONF / "task" / f"{task}.yaml").read_text("utf-8"))
+        return class_constant(str(node[TARGET]), LEARNS)
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, ConfigError):
+        return None
 
 
 def _check_machine(settings: Settings, origin: Origin) -> None:
@@ -101,14 +141,27 @@ def _mistake(
     key = _existing(path, problem, values)
     where = f"{origin.of(key)}: {key}"
     if problem["type"] == "missing":
-        return ConfigError("this key is missing", where=where, mend="add it")
+        taken = any(o.startswith("~") and key_of(o) == key for o in origin.overrides)
+        mend = "leave that override out" if taken else "add it"
+        return ConfigError("this key is missing", where=where, mend=mend)
     if problem["type"] == "extra_forbidden":
         return ConfigError("there is no such key", where=where, mend="remove it or mend its name")
-    messages = [p["msg"] for p in problems if _existing(path, p, values) == key]
-    reasons = ", or ".join(message[0].lower() + message[1:] for message in messages)
-    return ConfigError(
-        f"{problem['input']!r} is not accepted: {reasons}", where=where, mend="mend the value"
-    )
+    same = [p for p in problems if _existing(path, p, values) == key]
+    reasons = ", or ".join(p["msg"][0].lower() + p["msg"][1:] for p in same)
+    what = f"{_short(problem['input'])} is not accepted: {reasons}"
+    typed = next((o for o in origin.overrides if key_of(o) == key and "=" in o), None)
+    if typed is None:
+        return ConfigError(what, where=where, mend="mend the value")
+    name, _, raw = typed.partition("=")
+    options = re.findall("'([^']+)'", reasons)
+    meant = meanings.values(raw.strip(), [p["type"] for p in same], options)
+    given = candidates(typed, *(f"{name}={value}" for value in meant))
+    return WrongValue(what, where=where, typed=typed, candidates=given)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 def _existing(path: tuple[str, ...], problem: Any, values: Mapping[str, Any]) -> str:

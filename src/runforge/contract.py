@@ -17,9 +17,11 @@ def contract(bundle: Bundle) -> dict[str, Any]:
     """Input and output of a bundle's model, and how a raw sample becomes a packed one.
 
     `modality` is the node that says how a raw sample is decoded (for pictures: size, mode,
-    background; stretched with an antialiasing filter), `layout` the columns and categories of a
-    table: packed are the numbers in their order (NaN: missing), then the index of each category's
-    value (-1: unknown). Scaling and standardising are part of the model.
+    background; stretched with an antialiasing filter), `layout` what of that was found in the data
+    (a picture's height, width, mode and levels that are null there) and the columns and categories
+    of a table: packed are the numbers in their order, each less its origin in `origins` if it has
+    one (NaN: missing), then the index of each category's value (-1: unknown). Scaling and
+    standardizing are part of the model.
     """
     schema = bundle.schema
     names = [PROBABILITY + name for name in schema.classes] or ["value"]

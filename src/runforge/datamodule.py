@@ -215,6 +215,11 @@ class PackedData(LightningDataModule):
         dataset = StepDataset(self._reader(self._draw_count))
         return DataLoader(dataset, sampler=self.train_order(), **self._options())
 
+    @property
+    def validates(self) -> bool:
+        """Whether there are samples of the validation split."""
+        return len(self._prepared.rows("validation")) > 0
+
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Every sample of the validation split once; no loader where it has none."""
         rows = self._prepared.rows("validation")

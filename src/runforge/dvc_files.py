@@ -7,7 +7,6 @@ are, and calls the data up to date from then on.
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from runforge.dvc_cache import cache, dvc_home
 from runforge.errors import DataError
 from runforge.places import outermost_project
 
@@ -139,11 +139,6 @@ def _object(project: Path, name: str) -> Path:
     return cache(project) / "files" / "md5" / name[:2] / name[2:]
 
 
-def dvc_home(project: Path) -> Path:
-    """The top of the DVC repository that a project is, or lies in; itself where there is none."""
-    return next((f for f in (project, *project.parents) if (f / ".dvc").is_dir()), project)
-
-
 def experiment(project: Path) -> str | None:
     """The name of the `dvc exp run` that this command is a part of; None outside of one.
 
@@ -162,18 +157,6 @@ def experiment(project: Path) -> str | None:
         return None
     told = (noted.get("name"), noted.get("baseline_rev"), noted.get("status"))
     return name if told == (name, commit, IS_RUNNING) else None
-
-
-def cache(project: Path) -> Path:
-    """As DVC's settings say: the user's, the project's, those of this copy; the last one wins."""
-    home = dvc_home(project) / ".dvc"
-    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dvc"
-    place = home / "cache"
-    for file in (user / "config", home / "config", home / "config.local"):
-        settings = configparser.RawConfigParser(strict=False)
-        settings.read(file, encoding="utf-8")
-        place = file.parent / settings.get("cache", "dir", fallback=str(place))
-    return place
 
 
 def _outputs(folder: Path) -> Iterator[Mapping[str, Any]]:

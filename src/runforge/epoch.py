@@ -75,6 +75,10 @@ class EpochFigures(nn.Module):
             metric.reset()
         return {"loss": loss} | {n: v for n, v in values.items() if not math.isnan(v)}
 
+    def names(self) -> list[str]:
+        """Of all figures that `compute` may give."""
+        return ["loss", *map(str, self.metrics)]
+
     def kept(self) -> Kept:
         """What each metric has summed up on this rank, the metrics in one order; what waits."""
         sums = [{n: s.cpu() for n, s in _state(metric).items()} for metric in self._each()]

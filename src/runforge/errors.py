@@ -18,6 +18,7 @@ can't be used. Preparing catches it and puts the sample into quarantine.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 
@@ -35,8 +36,10 @@ class UserError(RunforgeError):
 
     def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
         self.what, self.where, self.mend = what, where, mend
-        line = f"{where}: {what}" if where else what
-        super().__init__(" ".join((f"{line}; {mend}" if mend else line).split()))
+        line = " ".join((f"{where}: {what}" if where else what).split())
+        # What is pasted keeps its blanks.
+        hint = " ".join(part.strip() for part in mend.splitlines())
+        super().__init__(f"{line}; {hint}" if hint else line)
 
 
 class ConfigError(UserError):
@@ -88,7 +91,30 @@ class Interrupted(KeyboardInterrupt):
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _DISK_FULL = ("No space left on device", "disk is full", "Disk quota exceeded")
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_SYSTEM = {
+    "readonly database": "its database may not be written; let this user write it and its folder",
+    "unable to open database file": "its database can't be opened; check that its folder is there"
+    " and who may write it",
+    "database is locked": "another process holds its database; start again when that has ended",
+    "disk I/O error": "the disk refuses; check its health, the quota and `ulimit -f`",
+    "Too many open files": "too many open files; raise the limit: `ulimit -n 4096`",
+}
+"""What the system says by way of a library, and the line for it."""
 _LOST_LOADER = re.compile(r"DataLoader worker \(pid[^)]*\) .*")
+
+
+_NO_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+"""What the system says of a name that can't be that of a file, or not of such a one."""
+
+
+def of_a_name(error: BaseException) -> UserError | None:
+    """The user's mistake where a name that was given is none for the system; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in _NO_FILE or not error.filename:
+        return None
+    where = str(error.filename)
+    shown = where if len(where) < 200 else f"{where[:100]}…{where[-60:]}"
+    return UserError(str(error.strerror).lower(), where=shown, mend="check the path")
 
 
 def of_the_machine(error: BaseException) -> str | None:
@@ -103,6 +129,12 @@ def of_the_machine(error: BaseException) -> str | None:
     if full or any(told in text for told in _DISK_FULL):
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         return f"{where}no space left on the disk; make room and start again by the same command"
+    if isinstance(error, OSError) and error.errno in _NO_ACCESS and error.filename:
+        place = os.fsdecode(error.filename)
+        return f"{place}: {error.strerror}; let this user in, or run as the user whose it is"
+    for said, line in _SYSTEM.items():
+        if said in text:
+            return line
     lost = _lost_loader(error)
     if lost is not None:
         return f"a loading process was lost ({lost}); start again by the same command"

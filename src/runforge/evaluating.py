@@ -6,12 +6,13 @@ are: so each sum is taken over the same numbers, and predictions are the same bi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from runforge import bundle, determinism, ranks
+from runforge import bundle, determinism, ranks, selection
 from runforge.bundle import Model
 from runforge.devices import device
 from runforge.errors import DataError, TrainingError
@@ -21,12 +22,15 @@ from runforge.job import Job
 from runforge.metrics.figures import Figures
 from runforge.orders import FixedOrder
 from runforge.predictions import Predictions
-from runforge.prepared import QUARANTINE, PreparedSet
+from runforge.prepared import MANIFEST, QUARANTINE, PreparedSet
 from runforge.sample import Shown
 from runforge.settings import Settings
 
 BATCH_SIZE = 512
 """Samples predicted at once: figures do not depend on it, memory does."""
+
+FEW = 100
+"""Resamples where no interval is asked for."""
 
 SHOWN = 5
 """Ids that a message names."""
@@ -35,7 +39,9 @@ SHOWN = 5
 def run(job: Job) -> dict[str, str]:
     """Evaluates the bundle at `job.model` and, on rank 0, writes `job.evaluation`.
 
-    Returns the run's tag that names the headline figure and which way is better.
+    Returns the run's tags: the headline figure's name and which way is better, what the run is
+    chosen by, the samples of both, whether the model is better than a constant answer, and what
+    else a person should know of the figures.
     """
     settings = Settings.model_validate(job.configuration)
     chosen = settings.evaluation
@@ -45,13 +51,44 @@ def run(job: Job) -> dict[str, str]:
     model.to(device(settings.machine))
     check_same_data(model, prepared)
     predictions = predict_split(model, prepared, chosen.split)
+    validation = predictions
+    if chosen.split != selection.SPLIT:
+        validation = predict_split(model, prepared, selection.SPLIT)
     if not ranks.is_first():
         return {}
     figures = model.task.figures(predictions, resamples=chosen.resamples, seed=chosen.seed)
-    _write(job, chosen.worst, model, prepared, predictions, figures)
     headline = figures.main[0]
+    chosen_by = _value(model, validation, headline)
+    _write(job, model, prepared, predictions, figures, chosen_by)
     direction = "max" if figures.metrics[headline].better == "higher" else "min"
-    return {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
+    tags = {"runforge.primary_metric": f"{chosen.split}/{headline}:{direction}"}
+    if chosen_by:
+        tags[selection.METRIC] = f"{selection.SPLIT}/{headline}:{direction}"
+    return {**tags, **_told(figures), selection.HELD_OUT: held_out(prepared)}
+
+
+def _told(figures: Figures) -> dict[str, str]:
+    """Tags of what a person should read beside the figures."""
+    told = {
+        "runforge.baseline": figures.baseline.told if figures.baseline else "",
+        "runforge.notes": " ".join(figures.notes),
+    }
+    return {name: text for name, text in told.items() if text}
+
+
+def held_out(prepared: PreparedSet) -> str:
+    """The tag of the samples that a run is chosen and measured by."""
+    schema, targets = prepared.schema, prepared.targets.tolist()
+    labels = (schema.classes[one] if schema.classes else repr(one) for one in targets)
+    samples = zip(prepared.ids, prepared.splits, labels, strict=True)
+    return selection.held_out(f"{schema.target_kind} {schema.target_name}", samples)
+
+
+def _value(model: Model, validation: Predictions, headline: str) -> dict[str, float]:
+    """The headline metric on the validation split; nothing where it has no value there."""
+    figures = model.task.figures(validation, resamples=FEW, seed=0)
+    value = figures.metrics[headline].value
+    return {} if value is None else {headline: value}
 
 
 def _model(job: Job) -> Model:
@@ -77,11 +114,11 @@ def predict_split(model: Model, prepared: PreparedSet, split: str) -> Prediction
 
 def _write(
     job: Job,
-    worst: int,
     model: Model,
     prepared: PreparedSet,
     predictions: Predictions,
     figures: Figures,
+    chosen_by: Mapping[str, float],
 ) -> None:
     rows = prepared.rows(predictions.split)
 
@@ -93,14 +130,16 @@ def _write(
         Path(job.evaluation),
         predictions=predictions,
         figures=figures,
+        chosen_by=chosen_by,
         schema=prepared.schema,
         history=History.read(Path(job.model) / HISTORY),
         shown=shown,
-        worst=worst,
+        worst=job.configuration["evaluation"]["worst"],
         lineage=job.lineage,
         configuration=job.configuration,
         run_id=job.run_id,
         quarantine=Path(job.prepared) / QUARANTINE,
+        manifest=Path(job.prepared) / MANIFEST,
     )
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runforge import selection
 from runforge.atomic import new_folder
 from runforge.history import History
-from runforge.metrics.figures import Curve, Figures, Scatter
-from runforge.metrics.worst import worst_cases
+from runforge.manifest import read_places
+from runforge.metrics.figures import MAIN_METRICS, METRICS, NOTES, Curve, Figures, Scatter
+from runforge.metrics.worst import worst_cases, wrong_count
 from runforge.predictions import Predictions
 from runforge.report.background import Background
 from runforge.report.contact_sheet import Tile, contact_sheet
@@ -20,7 +22,7 @@ from runforge.sample import Shown
 from runforge.schema import Schema
 from runforge.spreadsheet import write_csv
 
-PREDICTIONS, METRICS, REPORT = "predictions.parquet", "metrics.json", "report.html"
+PREDICTIONS, REPORT = "predictions.parquet", "report.html"
 CONFUSION, RESIDUALS, PER_CLASS = "confusion.csv", "residuals.csv", "per_class.csv"
 PICTURES = "pictures"
 
@@ -33,6 +35,7 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
     *,
     predictions: Predictions,
     figures: Figures,
+    chosen_by: Mapping[str, float],
     schema: Schema,
     history: History,
     shown: Callable[[int], Shown],
@@ -41,27 +44,36 @@ def write_evaluation(  # noqa: PLR0913 - what was found and where from, each nam
     configuration: Mapping[str, Any],
     run_id: str,
     quarantine: Path | None,
+    manifest: Path | None,
 ) -> None:
     """Writes the folder in place of what is there; a failure leaves that as it was.
 
-    `shown` gives the sample of a row of `predictions` as a person sees it; it is asked for the
-    `worst` samples only. `quarantine` is the prepared set's `quarantine.csv`.
+    `chosen_by`: the validation figure by which the run may be chosen, where it has one. `shown`
+    gives the sample of a row of `predictions` as a person sees it; it is asked for the `worst`
+    samples only. `quarantine` and `manifest` are the prepared set's; None: what was refused, or
+    where a sample comes from, is not known.
     """
     background = Background(run_id, schema, history, lineage, configuration, quarantine)
-    tiles = tuple(Tile(case, shown(case.row)) for case in worst_cases(predictions, worst))
+    cases = worst_cases(predictions, worst)
+    places = read_places(manifest, {case.sample_id for case in cases}) if manifest else {}
+    tiles = tuple(Tile(c, shown(c.row), places.get(c.sample_id, "")) for c in cases)
     drawn = pictures(figures, history)
     with new_folder(folder) as temporary:
         predictions.write(temporary / PREDICTIONS)
-        _write_metrics(temporary / METRICS, figures)
+        _write_metrics(temporary / METRICS, figures.numbers())
+        _write_metrics(temporary / MAIN_METRICS, figures.main_numbers())
+        _write_metrics(temporary / selection.FILE, chosen_by)
         _write_tables(temporary, predictions, figures)
-        _write_pictures(temporary / PICTURES, drawn, tiles)
+        notes = "".join(f"{line}\n" for line in figures.told())
+        (temporary / NOTES).write_text(notes, encoding="utf-8")
+        _write_pictures(temporary / PICTURES, drawn, tiles, wrong_count(predictions))
         html = page(predictions, figures, background, pictures=drawn, tiles=tiles)
         (temporary / REPORT).write_text(html, encoding="utf-8")
 
 
-def _write_metrics(path: Path, figures: Figures) -> None:
+def _write_metrics(path: Path, numbers: Mapping[str, float]) -> None:
     """Flat name → number; what is undefined is left out, and the report says why."""
-    text = json.dumps(figures.numbers(), indent=2, allow_nan=False)
+    text = json.dumps(dict(numbers), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -104,9 +116,11 @@ def _points(curve: Curve) -> Iterable[Sequence[object]]:
             yield series.name, f"{x:.{DIGITS}g}", f"{y:.{DIGITS}g}"
 
 
-def _write_pictures(folder: Path, drawn: Mapping[str, bytes], tiles: tuple[Tile, ...]) -> None:
+def _write_pictures(
+    folder: Path, drawn: Mapping[str, bytes], tiles: tuple[Tile, ...], wrong: int | None
+) -> None:
     folder.mkdir()
     for name, content in drawn.items():
         (folder / f"{name}.png").write_bytes(content)
     if tiles:
-        (folder / "worst.png").write_bytes(contact_sheet(tiles))
+        (folder / "worst.png").write_bytes(contact_sheet(tiles, wrong))

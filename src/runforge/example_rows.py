@@ -59,6 +59,19 @@ def _of_files(schema: Schema, modality: Modality, paths: Sequence[str]) -> Examp
     return Examples(np.stack(chosen), f"{len(chosen)} real ones of {', '.join(paths)}")
 
 
+def typical_row(schema: Schema) -> np.ndarray:
+    """One packed sample: a grey picture; numbers at the mean of training, the first category."""
+    shape, kind = schema.packed_shape, np.dtype(schema.packed_dtype)
+    if kind == np.uint8:
+        return np.full(shape, 128, kind)
+    row = np.zeros(shape, kind)
+    of = schema.statistics
+    for column, number, mean in zip(of["column"], of["number"], of["mean"], strict=True):
+        if number:
+            row[int(column)] = mean
+    return row
+
+
 def made_rows(schema: Schema, count: int = 64) -> np.ndarray:
     """Rows that are packed as the schema says, always the same: pixels at random; numbers round the
     mean of training, a tenth of them missing; categories, unknown ones too."""

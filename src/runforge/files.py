@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from runforge import dvc_cache
 from runforge.errors import Refused
 from runforge.ordering import natural_key
 
@@ -95,7 +96,7 @@ def link_problem(path: Path, above: tuple[Path, ...]) -> str | None:
     if not path.is_symlink():
         return None
     target = Path(os.path.realpath(path))
-    if not target.is_relative_to(above[0]):
+    if leaves(target, above[0]):
         return "a link that leaves the data folder"
     if not target.exists():
         return "a link to nothing"
@@ -104,6 +105,12 @@ def link_problem(path: Path, above: tuple[Path, ...]) -> str | None:
     # Folders that link to folders that link again can stand for billions of files.
     behind = any(inner not in (outer, outer / inner.name) for outer, inner in pairwise(above))
     return "a link behind a link" if behind and target.is_dir() else None
+
+
+def leaves(path: Path, root: Path) -> bool:
+    """Whether a path leads out of a folder: not where a link leads into the cache of DVC's."""
+    target, top = path.resolve(), root.resolve()
+    return not target.is_relative_to(top) and not dvc_cache.holds(target, top)
 
 
 def text(name: str) -> str:

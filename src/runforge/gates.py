@@ -16,6 +16,9 @@ from runforge.metrics.rates import class_rows
 from runforge.metrics.together import confusion_counts
 from runforge.predictions import Predictions
 from runforge.settings import PromotionSettings
+from runforge.wording import counted
+
+NOT_WORSE = "not worse than the champion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,6 @@ class Evidence:
     """What is known of a run's model on one test set."""
 
     run_id: str
-    primary: str
-    """The main metric's name, without its split."""
     numbers: Mapping[str, float]
     """Metrics by name, without their split."""
     predictions: Predictions
@@ -53,22 +54,42 @@ class Origin:
     """The verdict of `runforge reproduce`; None: it was never made again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A champion of which nothing is left to hold a run against: its run or its files are gone."""
+
+    run_id: str
+    replace: bool
+    """It is to be replaced all the same."""
+
+
 def judge(
     candidate: Evidence,
-    champion: Evidence | None,
+    champion: Evidence | Lost | None,
     origin: Origin,
     export_difference: float,
     settings: PromotionSettings,
 ) -> tuple[Gate, ...]:
     """Every gate that the settings ask for, in the order of the page; without a champion fewer."""
     return (
-        *(_against(candidate, champion, settings) if champion else ()),
+        *_held_against(candidate, champion, settings),
         *_minimums(candidate, settings.minimums),
         *_calibration(candidate, settings.calibration_error),
         _export(export_difference, settings.tolerance),
         _lineage(origin),
         *_reproduced(origin, wanted=settings.reproduced),
     )
+
+
+def _held_against(
+    candidate: Evidence, champion: Evidence | Lost | None, settings: PromotionSettings
+) -> Iterator[Gate]:
+    if isinstance(champion, Evidence):
+        yield from _against(candidate, champion, settings)
+    elif champion is not None:
+        told = f"can't be told, for the champion's run {champion.run_id[:8]} is gone: "
+        told += "replaced as asked" if champion.replace else "--replace-champion takes its place"
+        yield Gate(NOT_WORSE, champion.replace, told, {})
 
 
 def comparable(one: Predictions, other: Predictions) -> bool:
@@ -86,27 +107,28 @@ def _against(
     yield Gate(
         "same test set",
         comparable(candidate.predictions, champion.predictions),
-        f"{both.shared} samples of both, {len(both.relabelled)} of them relabelled",
+        f"{counted(both.shared, 'sample')} of both, {len(both.relabelled)} of them relabelled",
         {"samples": len(candidate.predictions.ids), "shared": both.shared},
     )
     found = pairs(both)
     if found:
-        differences = {one.metric: one for one in found[0].differences}
-        yield _not_worse(differences[candidate.primary], settings.significance)
+        # The main metric, as `compare` has it: balanced accuracy where classes are imbalanced.
+        yield _not_worse(found[0].differences[0], settings.significance)
     if candidate.predictions.classes and settings.recall_drop is not None:
         yield _recalls(candidate, champion, settings.recall_drop)
 
 
 def _not_worse(found: Difference, significance: float) -> Gate:
     first, second, p_value = found.first, found.second, found.p_value
-    if first is None or second is None or p_value is None:
-        return Gate("not worse than the champion", False, f"{found.metric} is undefined", {})
+    if first is None or second is None:
+        return Gate(NOT_WORSE, False, f"{found.metric} is undefined", {})
     worse = (second < first) if found.better == "higher" else (second > first)
-    told = f"{found.metric} {second:.4f} against {first:.4f}, p = {p_value:.3g} ({found.test})"
-    figures = {"value": second, "champion": first, "p_value": p_value}
-    return Gate(
-        "not worse than the champion", not (worse and p_value <= significance), told, figures
-    )
+    told = f"{found.metric} {second:.4f} against {first:.4f}"
+    figures = {"value": second, "champion": first}
+    if p_value is None:
+        return Gate(NOT_WORSE, not worse, f"{told} ({found.test})", figures)
+    told, figures = f"{told}, p = {p_value:.3g} ({found.test})", figures | {"p_value": p_value}
+    return Gate(NOT_WORSE, not (worse and p_value <= significance), told, figures)
 
 
 def _recalls(candidate: Evidence, champion: Evidence, drop: float) -> Gate:
@@ -155,11 +177,11 @@ def _lineage(origin: Origin) -> Gate:
         for what, there in (
             ("its commit", origin.git_commit is not None),
             ("all of its uncommitted changes", origin.changes_kept),
-            ("DVC's hash of its data", origin.data_hash is not None),
+            ("DVC's hash of its data (`dvc add` them, then train)", origin.data_hash is not None),
         )
         if not there
     ]
-    told = f"without {', '.join(lacks)}" if lacks else "commit, changes and data are recorded"
+    told = f"the run lacks {', '.join(lacks)}" if lacks else "commit, changes and data are recorded"
     return Gate("lineage is complete", not lacks, told, {})
 
 

@@ -50,6 +50,11 @@ class Seen:
         self.remarks.append(remarks)
         self.gists.append(gist)
 
+    def of(self, rows: Sequence[int]) -> Seen:
+        """What was seen of some of the rows."""
+        parts = (self.contents, self.remarks, self.gists)
+        return Seen(*([part[row] for row in rows] for part in parts))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, slots=True)
 class KeptRows:

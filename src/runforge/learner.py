@@ -180,6 +180,13 @@ class Learner(LightningModule):
         if not math.isfinite(loss):
             raise TrainingError(self._diverged("validation loss", loss, self.global_step))
 
+    def measured(self) -> list[str]:
+        """The names of the epochs' figures, of the splits that have samples."""
+        names = [f"train/{name}" for name in self.train_figures.names()]
+        if self.trainer.datamodule.validates:  # type: ignore[attr-defined]
+            names += [f"validation/{name}" for name in self.validation_figures.names()]
+        return sorted(names)
+
     def rank_state(self) -> dict[str, Any]:
         """What this rank alone has in the midst of an epoch, besides its part of the weights."""
         own = () if ranks.count() == 1 else self.network.named_buffers()

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from runforge import environment, git
-from runforge.dvc_files import LOCK, dvc_hash, experiment
-from runforge.places import outermost_project
+from runforge.dvc_files import dvc_hash, experiment
+from runforge.notices import notice
+from runforge.places import NOT_THE_PIPELINES, outermost_project
 from runforge.redaction import redact, redact_arguments
 
 MAIN_PACKAGES = (
@@ -28,8 +29,6 @@ MAIN_PACKAGES = (
     "dvc",
     "numpy",
 )
-OWN_OUTPUTS = (LOCK, "params.yaml")
-"""What the pipeline itself rewrites in a work tree: their change makes no tree dirty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,9 @@ class Lineage:
     """Where a run comes from; None is what could not be known."""
 
     git: GitState | None
-    """None: the project is no git repository."""
+    """None: the project is no git repository, or git failed."""
+    git_problem: str | None
+    """Why git says nothing of a repository that is there; None: it does, or there is none."""
     data_dvc_hash: str | None
     """DVC's hash of the data root, `….dir` for a folder; None: DVC does not track it."""
     dvc_experiment: str | None
@@ -75,7 +76,7 @@ class Lineage:
         return asdict(self)
 
     def to_tags(self) -> dict[str, str]:
-        """Flat tags `runforge.…`; what is not known is left out."""
+        """Flat texts `runforge.…`; what is not known is left out."""
         tags = {
             **self._git_tags(),
             "data_dvc_hash": self.data_dvc_hash,
@@ -93,7 +94,7 @@ class Lineage:
 
     def _git_tags(self) -> dict[str, str | None]:
         if self.git is None:
-            return {"git": "not a git repository"}
+            return {"git": self.git_problem or "not a git repository"}
         dirty = "true" if self.git.dirty else "false"
         return {"git_commit": self.git.commit, "git_branch": self.git.branch, "git_dirty": dirty}
 
@@ -110,8 +111,13 @@ def collect(
     `data_root` counts from the project; None where a run reads no data of its own.
     """
     root = project.resolve()
+    state, problem = _git_state(root)
+    if problem is not None:
+        hint = "until git answers, no run made here can be made again"
+        notice(f"git does not say what is committed: {problem}", where=str(root), hint=hint)
     return Lineage(
-        git=_git_state(root),
+        git=state,
+        git_problem=problem,
         data_dvc_hash=None if data_root is None else dvc_hash(root, root / data_root),
         dvc_experiment=experiment(root),
         command=_redacted(command),
@@ -127,16 +133,26 @@ def collect(
     )
 
 
-def _git_state(project: Path) -> GitState | None:
-    if git.output(project, "rev-parse", "--is-inside-work-tree") != "true":
-        return None
-    others = ("--", ":/", *(f":(exclude,top,glob)**/{name}" for name in OWN_OUTPUTS))
-    changes = git.output(project, "status", "--porcelain", "--untracked-files=normal", *others)
-    return GitState(
+def _git_state(project: Path) -> tuple[GitState | None, str | None]:
+    """The state, or why git does not say it though there is a repository.
+
+    As where it belongs to another user (a mounted folder in a container) or `git status` takes too
+    long: taken for no repository, or for a clean one, the lineage would be wrong without a word.
+    """
+    status = ("status", "--porcelain", "--untracked-files=normal", *NOT_THE_PIPELINES)
+    try:
+        if git.run(project, "rev-parse", "--is-inside-work-tree").strip() != b"true":
+            return None, None
+        changes = git.run(project, *status)
+    except git.GitFailed as error:
+        there = any((folder / ".git").exists() for folder in (project, *project.parents))
+        return None, str(error) if there else None
+    state = GitState(
         commit=git.output(project, "rev-parse", "--verify", "--quiet", "HEAD") or None,
         branch=git.output(project, "symbolic-ref", "--quiet", "--short", "HEAD") or None,
         dirty=bool(changes),
     )
+    return state, None
 
 
 def _code_root(project: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,12 @@ def read_manifest(path: Path) -> list[Entry]:
     """The inverse of `write_manifest`."""
     frame = read_parquet(path)
     return [Entry(**row) for row in frame.select(list(COLUMNS)).iter_rows(named=True)]
+
+
+def read_places(path: Path, ids: Collection[str]) -> dict[str, str]:
+    """Where each of the samples `ids` comes from; one that is not listed is left out."""
+    frame = read_parquet(path).select("id", "where").filter(polars.col("id").is_in(list(ids)))
+    return dict(frame.iter_rows())
 
 
 def write_quarantine(entries: Sequence[Entry], path: Path) -> None:

@@ -35,6 +35,7 @@ from runforge.schema import Schema
 from runforge.tracking.artifacts import download_bundle
 from runforge.tracking.find import find_run
 from runforge.tracking.run import Run, true_status
+from runforge.tracking.search import TRAINED_BY
 from runforge.tracking.store import Store, open_store
 from runforge.unchanged import unchanged
 from runforge.unfinished import going_on
@@ -185,7 +186,7 @@ def _training_run(store: Store, project: Path, composed: Composed, run_id: str) 
         return Run.resume(store, find_run(store, run_id).run_id)
     except StoreError:
         print(f"evaluate: run {run_id} is not in this store; recording a new one", file=sys.stderr)
-    started = Run.start(store, composed.settings.title, {"runforge.trained_by": run_id})
+    started = Run.start(store, composed.settings.title, {TRAINED_BY: run_id})
     record_start(started, composed.values, _origin(project, composed))
     return started
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from runforge.errors import ConfigError
@@ -25,6 +26,29 @@ def quoted(overrides: Sequence[str]) -> list[str]:
 def name(override: str) -> str:
     """The key or group that an override changes."""
     return override.split("=")[0].lstrip("+~")
+
+
+def typed(key: str, value: str | Sequence[str]) -> str:
+    """An override that sets a text or a list of texts, as it is typed in a shell.
+
+    >>> typed("data.source.ignore", ["id"])
+    "'data.source.ignore=[id]'"
+    >>> typed("data.source.file", "a.csv")
+    "'data.source.file=\"a.csv\"'"
+    """
+    texts = [value] if isinstance(value, str) else value
+    shown = ",".join(map(_quoted_text, texts))
+    given = f"{key}={shown if isinstance(value, str) else f'[{shown}]'}"
+    return shlex.quote(given)
+
+
+def _quoted_text(text: str) -> str:
+    """In quotes where Hydra would take it for something else than these characters."""
+    plain = re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII)
+    if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), text)
+    return '"{}"'.format(escaped.replace("${", "\\${"))
 
 
 def is_hydras(override: str) -> bool:

@@ -20,19 +20,24 @@ import numpy as np
 import PIL
 
 from runforge import near_duplicates, prepared, quality
-from runforge.arrays import RowWriter, Selected, open_rows
+from runforge.arrays import RowWriter, Selected, keep_rows, open_rows
 from runforge.atomic import new_folder
 from runforge.checksums import file_hash, write_checksums
 from runforge.errors import ConfigError, DataError
 from runforge.kept_rows import Keeper, Seen
 from runforge.manifest import Entry, write_manifest, write_quarantine
-from runforge.notices import collected
+from runforge.notices import collected, notice
 from runforge.quality import Noticed, Used
-from runforge.reading import Reader, readable
-from runforge.sample import SPLITS, Modality, Sample, Source, parse_number
-from runforge.schema import Schema, TargetKind
+from runforge.reading import Reader, Samples
+from runforge.sample import SPLITS, Examined, Modality, Sample, Source, parse_number
+from runforge.schema import Conflicting, Schema, TargetKind
+from runforge.single_precision import packed_targets
 from runforge.splitting import Shares, assign, unique_ids
+from runforge.twins import mark, twins
 from runforge.unchanged import unchanged
+
+CONTRADICTS = "target is another (data.conflicting=drop)"
+"""Why a sample is left out; it is none of those that count as refused."""
 
 ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
 
@@ -50,6 +55,8 @@ class PackingSettings:
     max_refused: float
     """Share of the samples, 0..1, that may be refused."""
     allow_leakage: bool
+    conflicting: Conflicting = "keep"
+    """What becomes of samples with the same inputs and different targets."""
 
     def __post_init__(self) -> None:
         if self.split_validation + self.split_test >= 1:
@@ -58,6 +65,11 @@ class PackingSettings:
                 where="data.split",
                 mend="make their sum less than 1",
             )
+
+    @property
+    def shares(self) -> Shares:
+        """Of the data, those that become splits."""
+        return Shares(self.split_validation, self.split_test, self.split_salt)
 
     def label_problem(self, label: str) -> str | None:
         """Why a label can't be used; None where it can."""
@@ -97,7 +109,7 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
         samples = _listed(source, root)
         if not samples:
             raise DataError("there are no samples", where=str(root), mend="add data")
-        layout = modality.layout(readable(samples))
+        layout = modality.layout(Samples(samples, _in_training(samples, settings)))
         # The row of a table is decoded as fast as it is read.
         files = modality.columns(layout) is None
         keeper = Keeper(kept if files else None, _decoding(modality, modality_node, layout))
@@ -107,9 +119,20 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
         return packing.run(reader, dict(modality_node), dict(source_node), progress)
 
 
+def _in_training(
+    samples: Sequence[Sample], settings: PackingSettings
+) -> Callable[[str | None, str], bool]:
+    """Whether a sample of a given split and content falls into the training split."""
+    shares = settings.shares.without({s.split for s in samples if s.split is not None})
+    return lambda split, content: split in (None, "train") and shares.split(content) == "train"
+
+
 def _decoding(modality: Modality, node: Mapping[str, Any], layout: Mapping[str, Any]) -> str:
     """Stands for everything but its content that a decoded row is a function of."""
-    code = (sys.modules[type(modality).__module__], near_duplicates)
+    module = sys.modules[type(modality).__module__]
+    names = {getattr(value, "__module__", None) for value in vars(module).values()}
+    own = sorted(str(name) for name in names if str(name).startswith("runforge."))
+    code = (near_duplicates, module, *(sys.modules[name] for name in own))
     parts = [Path(str(module.__file__)).read_bytes() for module in code]
     parts += [json.dumps([node, layout], sort_keys=True).encode(), PIL.__version__.encode()]
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
@@ -128,6 +151,7 @@ def _listed(source: Source, root: Path) -> Sequence[Sample]:
 class _Listing:
     """What became of each sample, and what was written of them."""
 
+    ids: Sequence[str | None]
     contents: Sequence[str | None]
     reasons: Sequence[str | None]
     packed_shape: tuple[int, ...]
@@ -138,6 +162,10 @@ class _Listing:
     """Of each sample that can be used."""
     kept: int
     """How many were not decoded, but had been before."""
+    marks: Sequence[int]
+    """Of each sample that can be used: the checksum of its row."""
+    dropped: int = 0
+    """How many that could be used are left out, because their targets contradict one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +191,16 @@ class _Packing:
         listing = self._decode(reader, progress)
         self._tell(reader, listing)
         quality.check_refused(self.samples, listing.reasons, self.settings.max_refused)
+        listing = self._without_conflicts(listing)
         with ThreadPoolExecutor(1) as beside:
             inputs_hash = beside.submit(file_hash, self.folder / prepared.INPUTS)
             used = self._used(listing)
+            quality.tell(used, self._values(used), listing.dropped)
             classes = quality.class_names(self.samples) if self._is_class else []
             self._check(used, classes)
             targets = self._targets(used, classes)
             entries = list(_entries(self.samples, listing, used))
+            self._examine(reader, used, targets, classes)
             self._write(entries, targets)
             schema = self._schema(reader, modality_node, listing, used, classes, targets)
             hashes = {prepared.INPUTS: inputs_hash.result()}
@@ -186,6 +217,10 @@ class _Packing:
         if listing.kept:
             decoded = len(self.samples) - listing.kept
             self.say(f"{listing.kept} samples were decoded before, {decoded} now")
+        for remark, number in listing.remarks.items():
+            what, named, hint = remark.partition("; ")
+            if named:
+                notice(f"{number} of {len(self.samples)} samples: {what}", hint=hint)
 
     def _write(self, entries: Sequence[Entry], targets: np.ndarray) -> None:
         write_manifest(entries, self.folder / prepared.MANIFEST)
@@ -204,7 +239,8 @@ class _Packing:
         training = np.flatnonzero(np.array(used.splits) == "train")
         mean, std = (0.0, 1.0) if self._is_class else _mean_and_std(targets[training])
         near = quality.near_pairs(used, listing.seen.gists)
-        noticed = Noticed(listing.reasons, listing.remarks, near)
+        refused = [None if r and r.endswith(CONTRADICTS) else r for r in listing.reasons]
+        noticed = Noticed(refused, listing.remarks, near, listing.dropped)
         return Schema(
             modality=modality_node,
             layout=dict(reader.layout),
@@ -227,29 +263,63 @@ class _Packing:
         return self.settings.target_kind == "class"
 
     def _decode(self, reader: Reader, progress: bool) -> _Listing:
+        ids: list[str | None] = []
         contents: list[str | None] = []
         reasons: list[str | None] = []
         remarks = Counter[str]()
-        seen, kept = Seen(), 0
+        seen, kept, marks = Seen(), 0, list[int]()
         with RowWriter(self.folder / prepared.INPUTS) as writer:
             for decoded in reader.read(self.samples, progress=progress):
+                ids.append(decoded.id)
                 contents.append(decoded.content)
                 reasons.append(decoded.refused)
                 remarks.update(decoded.remarks)
-                if decoded.row is not None and decoded.content is not None:
+                if decoded.row is not None and decoded.id is not None:
                     writer.append(decoded.row)
-                    seen.add(decoded.content, decoded.remarks, decoded.gist)
+                    marks.append(mark(decoded.row))
+                    seen.add(decoded.id, decoded.remarks, decoded.gist)
                 kept += decoded.kept
         shape, dtype = writer.shape, str(writer.dtype)
-        return _Listing(contents, reasons, shape, dtype, remarks, seen, kept)
+        return _Listing(ids, contents, reasons, shape, dtype, remarks, seen, kept, marks)
+
+    def _without_conflicts(self, listing: _Listing) -> _Listing:
+        """Where asked for, samples whose targets contradict one another are refused after all."""
+        if self.settings.conflicting == "keep":
+            return listing
+        used = self._used(listing)
+        dropped = quality.contradicting(used, self._values(used))
+        if not dropped:
+            return listing
+        if self.settings.conflicting == "refuse":
+            raise quality.conflict(self.root, used, dropped)
+        kept = [row for row in range(len(used.samples)) if row not in dropped]
+        keep_rows(self.folder / prepared.INPUTS, kept)
+        reasons = list(listing.reasons)
+        places = [place for place, reason in enumerate(reasons) if reason is None]
+        for row, other in dropped.items():
+            reasons[places[row]] = f"its inputs are those of {other}, its {CONTRADICTS}"
+        return replace(
+            listing,
+            reasons=reasons,
+            seen=listing.seen.of(kept),
+            marks=[listing.marks[row] for row in kept],
+            dropped=len(dropped),
+        )
+
+    def _values(self, used: Used) -> list[object]:
+        """The targets as they are told apart."""
+        labels = (sample.label for sample in used.samples)
+        return list(labels) if self._is_class else [float(label) for label in labels]
 
     def _used(self, listing: _Listing) -> Used:
-        found = zip(self.samples, listing.contents, listing.reasons, strict=True)
-        pairs = [(sample, c) for sample, c, reason in found if reason is None and c is not None]
-        samples, contents = [sample for sample, _ in pairs], [content for _, content in pairs]
-        settings = self.settings
-        shares = Shares(settings.split_validation, settings.split_test, settings.split_salt)
-        return Used(samples, contents, assign(contents, [s.split for s in samples], shares))
+        found = zip(self.samples, listing.ids, listing.contents, listing.reasons, strict=True)
+        used = [(s, i, c) for s, i, c, reason in found if reason is None and i and c]
+        samples = [sample for sample, _, _ in used]
+        ids, contents = [identity for _, identity, _ in used], [content for *_, content in used]
+        splits = assign(ids, contents, [s.split for s in samples], self.settings.shares)
+        rows = open_rows(self.folder / prepared.INPUTS) if contents else np.empty(0)
+        alike = [contents[first] for first in twins(rows, listing.marks)]
+        return Used(samples, contents, splits, alike, ids)
 
     def _check(self, used: Used, classes: Sequence[str]) -> None:
         if not self.settings.allow_leakage:
@@ -265,7 +335,21 @@ class _Packing:
         if self._is_class:
             index = {name: code for code, name in enumerate(classes)}
             return np.array([index[label] for label in labels], dtype=np.int64)
-        return np.array([float(label) for label in labels], dtype=np.float32)
+        values = np.array([float(label) for label in labels])
+        return packed_targets(values, self.settings.target_name)
+
+    def _examine(
+        self, reader: Reader, used: Used, targets: np.ndarray, classes: Sequence[str]
+    ) -> None:
+        examine = getattr(reader.modality, "examine", None)
+        if examine is None:
+            return
+        rows, splits = open_rows(self.folder / prepared.INPUTS), np.array(used.splits)
+        examined = Examined(
+            *(rows, targets, self.settings.target_name, classes, splits),
+            lambda: ((sample.whole or sample.read)() for sample in used.samples),
+        )
+        examine(examined, reader.layout)
 
     def _statistics(self, reader: Reader, training: np.ndarray) -> dict[str, list[float]]:
         rows = Selected(open_rows(self.folder / prepared.INPUTS), training)
@@ -273,10 +357,10 @@ class _Packing:
 
 
 def _entries(samples: Sequence[Sample], listing: _Listing, used: Used) -> Iterator[Entry]:
-    ids = zip(unique_ids(used.contents), used.splits, count(), strict=False)
-    for sample, content, reason in zip(samples, listing.contents, listing.reasons, strict=True):
+    ids = zip(unique_ids(used.ids), used.splits, count(), strict=False)
+    for sample, found, reason in zip(samples, listing.ids, listing.reasons, strict=True):
         if reason is not None:
-            yield Entry(content, sample.where, sample.label, None, None, reason)
+            yield Entry(found, sample.where, sample.label, None, None, reason)
         else:
             identity, split, row = next(ids)
             yield Entry(identity, sample.where, sample.label, split, row, None)

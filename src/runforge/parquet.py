@@ -43,5 +43,17 @@ def row_count(path: Path) -> int:
         raise ValueError(_first_line(error)) from error
 
 
+def column_names(path: Path) -> list[str]:
+    """As the file's footer has them; raises ValueError where it says nothing that can be read."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with path.open("rb") as file:
+            return list(parquet.ParquetFile(file).schema_arrow.names)
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise ValueError(_first_line(error)) from error
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from runforge import git
+from runforge.places import NOT_THE_PIPELINES, PIPELINE_FILES
 from runforge.redaction import secret_in
 
 LIMIT_BYTES = 2**20
@@ -27,7 +28,6 @@ SUFFIXES = (".py", ".pyi", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".dvc", ".j
 PLACES = ("src", "conf")
 """Folders of a project in which every new file counts."""
 
-_OUTPUTS = ("dvc.lock", "params.yaml")
 _DIFF = (
     *("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"),
     "--ignore-submodules",
@@ -62,7 +62,7 @@ def uncommitted(project: Path, *, data_root: Path | None) -> Patch | None:
         return None
     try:
         with _copied_index(top, _new_files(project, data_root)) as environment:
-            return _patch(top, _under(top, project, data_root), environment)
+            return _patch(top, project, _under(top, project, data_root), environment)
     except git.GitFailed as error:
         return Patch(b"", (f"everything ({error})",))
 
@@ -82,7 +82,7 @@ def _new_files(project: Path, data_root: Path | None) -> list[Path]:
 
 
 def _counts(name: PurePosixPath) -> bool:
-    if name.name in _OUTPUTS:
+    if str(name) in PIPELINE_FILES:
         return False
     return name.suffix in SUFFIXES or (len(name.parts) > 1 and name.parts[0] in PLACES)
 
@@ -106,22 +106,21 @@ def _copied_index(top: Path, new: Sequence[Path]) -> Iterator[dict[str, str]]:
         yield environment
 
 
-def _patch(top: Path, data: str | None, environment: dict[str, str]) -> Patch:
-    own = [f":(exclude,top,glob)**/{name}" for name in _OUTPUTS]
-    left_out, specs = [], [":/", *own]
+def _patch(top: Path, project: Path, data: str | None, environment: dict[str, str]) -> Patch:
+    left_out, specs = [], list(NOT_THE_PIPELINES)
     if data is not None:
         changed = git.run(top, *_DIFF, "--name-only", "-z", "HEAD", "--", data)
         left_out += [f"{name} (data)" for name in git.names(changed)]
         specs.append(f":(exclude,top,literal){data}")
     names = git.names(
-        git.run(top, *_DIFF, "--name-only", "-z", "HEAD", "--", *specs, environment=environment)
+        git.run(project, *_DIFF, "--name-only", "-z", "HEAD", *specs, environment=environment)
     )
     for name in names:
         if _size(top / name) > LIMIT_BYTES:
             left_out.append(f"{name} (too large)")
             specs.append(f":(exclude,top,literal){name}")
     rest = [name for name in names if f"{name} (too large)" not in left_out]
-    text = git.run(top, *_DIFF, *_TEXT, "HEAD", "--", *specs, environment=environment)
+    text = git.run(project, *_DIFF, *_TEXT, "HEAD", *specs, environment=environment)
     pieces = [piece for piece in _PIECE.split(text) if piece.startswith(b"diff --git ")]
     if len(pieces) != len(rest):  # a merge that is not done
         return Patch(b"", (*left_out, *(f"{name} (not merged)" for name in rest)))

@@ -27,6 +27,7 @@ class _Read:
     where: str
     id: str
     row: np.ndarray
+    remark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,17 @@ class Predictor:
 
     def _read(self, given: Rows, quarantine: Quarantine) -> Iterator[_Read]:
         schema = self.model.schema
-        reader = Reader(self.model.modality, schema.layout, _any_label, threads(), remarked=False)
+        reader = Reader(
+            *(self.model.modality, schema.layout, _any_label, threads()),
+            remarked=False,
+            statistics=schema.statistics,
+        )
         stream = reader.stream(given.samples, given.count, progress=self.progress, title="predict")
         for sample, decoded in stream:
-            if decoded.row is None or decoded.content is None:
+            if decoded.row is None or decoded.id is None:
                 quarantine.add(sample.where, decoded.refused or "")
             else:
-                yield _Read(sample.where, decoded.content, decoded.row)
+                yield _Read(sample.where, decoded.id, decoded.row, "; ".join(decoded.remarks))
 
     def _predicted(self, read: list[_Read], quarantine: Quarantine) -> Iterator[PredictedBlock]:
         values = predict_rows(self.model, np.stack([one.row for one in read]), self.device)
@@ -67,7 +72,9 @@ class Predictor:
         kept = [one for one, whole in zip(read, finite, strict=True) if whole]
         if kept:
             where, ids = [one.where for one in kept], [one.id for one in kept]
-            yield PredictedBlock(where, ids, values[finite], self.model.schema.classes)
+            says = hasattr(self.model.modality, "strange")
+            remarks = [one.remark for one in kept] if says else None
+            yield PredictedBlock(where, ids, values[finite], self.model.schema.classes, remarks)
 
 
 def predict_rows(model: Model, packed: np.ndarray, device: torch.device) -> np.ndarray:

@@ -35,17 +35,23 @@ class PredictedBlock:
     """float32 [B, C], finite."""
     classes: tuple[str, ...]
     """Empty where the target is a value."""
+    remarks: Sequence[str] | None = None
+    """What is unlike training in each, empty where nothing is; None: nothing can be said."""
 
     def frame(self) -> polars.DataFrame:
         """A row for each sample; probabilities and values stay float32."""
         named: dict[str, Any] = {"where": self.where, "id": self.ids}
+        last: dict[str, Any] = {}
+        if self.remarks is not None:
+            texts = [remark or None for remark in self.remarks]
+            last["remark"] = polars.Series(texts, dtype=polars.String)
         if not self.classes:
             value = np.ascontiguousarray(self.values[:, 0])
-            return polars.DataFrame({**named, "predicted": value, "value": value})
+            return polars.DataFrame({**named, "predicted": value, "value": value, **last})
         predicted = [self.classes[code] for code in most_probable(self.values)]
         columns = zip(self.classes, self.values.T, strict=True)
         shown = {PROBABILITY + name: np.ascontiguousarray(one) for name, one in columns}
-        return polars.DataFrame({**named, "predicted": predicted, **shown})
+        return polars.DataFrame({**named, "predicted": predicted, **shown, **last})
 
 
 def shortest(values: np.ndarray) -> np.ndarray:
@@ -70,7 +76,7 @@ class _Csv:
     def write(self, block: PredictedBlock) -> None:
         frame = block.frame()
         texts = [
-            polars.Series(column.name, [inert(cell) for cell in column])
+            polars.Series(column.name, [cell and inert(cell) for cell in column], polars.String)
             for column in frame.select(polars.col(polars.String))
         ]
         safe = frame.with_columns(texts).rename({name: inert(name) for name in frame.columns})

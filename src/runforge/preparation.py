@@ -16,16 +16,22 @@ from runforge.dvc_files import check_data
 from runforge.errors import DataError
 from runforge.packing import PackingSettings, pack
 from runforge.prepared import check_whole
+from runforge.sample_sets import check_unmixed
 from runforge.schema import Schema
 from runforge.settings import DataSettings, Settings, plain
+from runforge.terminal import print_text
 from runforge.unchanged import snapshot
 
 TOLD = {
-    "conflicting": "of one content but different targets",
+    "conflicting": "of the same inputs but different targets",
     "leaking": "contents in more than one split",
     "near_duplicates": "nearly the same as one of another split",
 }
 """What the terminal is told beside the counts, where there is any; the schema holds all of it."""
+
+
+RULES = 2
+"""To be raised where the same data and keys give another set than before: older sets are not used."""
 
 
 def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = False) -> Schema:
@@ -37,6 +43,7 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
     clear_what_was_left(folder)
     data, threads = settings.data, settings.machine.threads or os.cpu_count() or 1
     source_node, modality_node = plain(data.source), plain(data.modality)
+    check_unmixed(data_root(project, data))
     check_data(project, data_root(project, data), threads)
     schema = pack(
         targets.build(source_node),
@@ -53,6 +60,17 @@ def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = Fa
     )
     _tell(schema)
     return schema
+
+
+def check(project: Path, data: DataSettings) -> None:
+    """Raises `DataError` for what can be told of the raw data without reading them.
+
+    Called before anything heavy starts; what it looks at is imported for preparing anyway.
+    """
+    root, source = data_root(project, data), targets.build(plain(data.source))
+    told = getattr(source, "check", None)
+    if told is not None:
+        told(root)
 
 
 def shared_set(project: Path, settings: Settings, *, quiet: bool = False) -> Path:
@@ -99,20 +117,21 @@ def packing_settings(data: DataSettings) -> PackingSettings:
         split_salt=data.split.salt,
         max_refused=data.max_refused,
         allow_leakage=data.allow_leakage,
+        conflicting=data.conflicting,
     )
 
 
 def _key(project: Path, data: DataSettings) -> str:
     digest = hashlib.blake2b(digest_size=10)
     read = data.model_dump(by_alias=True, exclude={"name", "batch_size"})
-    digest.update(json.dumps(read, sort_keys=True).encode())
+    digest.update(json.dumps([RULES, read], sort_keys=True).encode())
     for path, about in sorted(snapshot(data_root(project, data)).items()):
         digest.update(f"{path}\0{about}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def _say(text: str) -> None:
-    print(f"prepare: {text}", file=sys.stderr)
+    print_text(f"prepare: {text}", to=sys.stderr)
 
 
 def _tell(schema: Schema) -> None:

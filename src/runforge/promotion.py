@@ -6,18 +6,21 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from runforge import evidence
 from runforge.errors import ConfigError, StoreError
-from runforge.gates import Evidence, Gate, Origin, comparable, judge
+from runforge.gates import Evidence, Gate, Lost, Origin, judge
 from runforge.report.card import Subject, card
 from runforge.schema import Schema
 from runforge.settings import PromotionSettings
 from runforge.tracking import champion
-from runforge.tracking.find import RunInfo, find_run
+from runforge.tracking.find import find_run
 from runforge.tracking.registry import ModelVersion, with_alias
 from runforge.tracking.run import Run
+from runforge.tracking.search import RunInfo
 from runforge.tracking.store import Store
+from runforge.tracking.values import facts
 
 CARD = "model_card.md"
 _NAME = re.compile(r"[^/:@'\"]+")
@@ -44,9 +47,17 @@ class Decision:
         return json.dumps({**asdict(self), "promoted": self.promoted})
 
 
-def promote(store: Store, project: Path, reference: str, settings: PromotionSettings) -> Decision:
+def promote(
+    store: Store,
+    project: Path,
+    reference: str,
+    settings: PromotionSettings,
+    *,
+    replace: bool = False,
+) -> Decision:
     """Holds the run that `reference` means against every gate; makes it the champion if all hold.
 
+    `replace`: also where the champion's run is gone, so that nothing can tell which is better.
     Raises `UserError` where it can't be judged: it did not finish, is the champion already, or what
     it takes is not there. Nothing is changed then.
     """
@@ -55,9 +66,9 @@ def promote(store: Store, project: Path, reference: str, settings: PromotionSett
     with champion.one_at_a_time(store):
         holder = with_alias(store, model, champion.CHAMPION)
         if holder and holder.run_id == run.run_id:
-            mend = "promote another run, or go back: `runforge promote --rollback`"
+            mend = "promote another run: `runforge promote RUN`"
             raise StoreError(f"it is {model}@champion already", where=f"run {run}", mend=mend)
-        found = _judged(store, project, run, holder, settings)
+        found = _judged(store, project, run, holder, settings, replace)
         version = champion.register(store, model, run.run_id)
         other = holder.run_id if holder else None
         decision = Decision(model, version.version, run.run_id, other, found.gates)
@@ -79,7 +90,7 @@ def model_name(name: str) -> str:
 def _finished(store: Store, reference: str) -> RunInfo:
     run = find_run(store, reference)
     if run.status != "FINISHED":
-        mend = "name a run that finished: `runforge runs`"
+        mend = "name a run that finished: `runforge runs --status finished`"
         raise StoreError(f"it is {run.status.lower()}", where=f"run {run}", mend=mend)
     return run
 
@@ -97,16 +108,15 @@ def _judged(
     run: RunInfo,
     holder: ModelVersion | None,
     settings: PromotionSettings,
+    replace: bool,
 ) -> _Judged:
     candidate, data = evidence.evidence_of(store, run), evidence.set_of(project, run)
     folder = evidence.bundle_of(store, project, run.run_id)
     difference = evidence.export_difference(candidate, folder, data)
-    other = None
+    other: Evidence | Lost | None = None
     if holder is not None:
-        other = evidence.evidence_of(store, find_run(store, holder.run_id))
-        if not comparable(candidate.predictions, other.predictions):
-            theirs = evidence.bundle_of(store, project, holder.run_id)
-            other = evidence.on_the_samples_of(candidate, other, theirs, data)
+        other = evidence.evidence_of_champion(store, holder.run_id, candidate, data)
+        other = other or Lost(holder.run_id, replace)
     gates = judge(candidate, other, _origin(run), difference, settings)
     return _Judged(candidate, data.schema, gates)
 
@@ -127,7 +137,9 @@ def _record(
 ) -> None:
     """On the version: decision, gates and card; of one that is promoted the card on its run too."""
     numbers, predictions = found.candidate.numbers, found.candidate.predictions
-    subject = Subject(run.run_id, run.name, run.tags, numbers, predictions, found.schema)
+    with TemporaryDirectory() as folder:
+        origin = facts(store, run, Path(folder))
+    subject = Subject(run.run_id, run.name, origin, numbers, predictions, found.schema)
     text = card(subject, decision)
     said = "promoted" if decision.promoted else "refused"
     gates = json.dumps([asdict(gate) for gate in decision.gates])

@@ -11,9 +11,11 @@ from typing import Any
 
 from runforge import near_duplicates
 from runforge.errors import DataError
+from runforge.notices import notice
 from runforge.ordering import look_alikes, natural_order
 from runforge.sample import SPLITS, Sample
 from runforge.splitting import disagreeing, repeated
+from runforge.wording import counted
 
 SHOWN = 5
 """Examples that a message or the schema names."""
@@ -27,7 +29,12 @@ class Used:
 
     samples: Sequence[Sample]
     contents: Sequence[str]
+    """Equal where what is learned from is equal."""
     splits: Sequence[str]
+    alike: Sequence[str]
+    """For each the content of the first sample that is packed to the same row: its own mostly."""
+    ids: Sequence[str]
+    """Of the samples as they lie there, not yet unique."""
 
     def given(self) -> list[str]:
         """The splits that the data give; what is left to us counts as training."""
@@ -62,11 +69,64 @@ def check_leakage(root: Path, used: Used) -> None:
     groups = disagreeing(used.contents, given)
     if groups:
         pairs = "; ".join(" = ".join(_pair(used, group, given)) for group in groups[:SHOWN])
+        count = counted(len(groups), "content is", "contents are")
         raise DataError(
-            f"{len(groups)} contents are in more than one split, first: {pairs}",
+            f"{count} in more than one split, first: {pairs}",
             where=str(root),
             mend="remove them from one, or set data.allow_leakage=true",
         )
+
+
+def contradicting(used: Used, values: Sequence[object]) -> dict[int, str]:
+    """The rows whose inputs are the same as another's and whose values differ, with that other."""
+    found = dict[int, str]()
+    for group in disagreeing(used.alike, values):
+        for row in group:
+            other = next(o for o in group if values[o] != values[row])
+            found[row] = used.samples[other].where
+    return found
+
+
+def conflict(root: Path, used: Used, found: Mapping[int, str]) -> DataError:
+    """That samples contradict one another and may not."""
+    pairs = [f"{used.samples[row].where} = {other}" for row, other in found.items()]
+    return DataError(
+        f"{len(found)} samples have the inputs of another one and another target, first:"
+        f" {'; '.join(pairs[:SHOWN])}",
+        where=str(root),
+        mend="mend their labels, or set data.conflicting=drop (or =keep)",
+    )
+
+
+def tell(used: Used, values: Sequence[object], dropped: int) -> None:
+    """Notices on samples that are packed alike: with different targets, or from different files."""
+    if dropped:
+        notice(
+            f"{dropped} samples with the inputs of another one and another target are left out",
+            hint="data.conflicting=keep takes them",
+        )
+    if found := contradicting(used, values):
+        row, other = next(iter(found.items()))
+        notice(
+            f"{len(found)} samples have the inputs of another one and another target"
+            f" ({used.samples[row].where} = {other}); they are kept",
+            hint="data.conflicting=drop leaves them out, data.conflicting=refuse stops",
+        )
+    if groups := _packed_alike(used):
+        apart = [group for group in groups if len({used.splits[row] for row in group}) > 1]
+        first = apart[0] if apart else groups[0]
+        shown = " = ".join(_pair(used, first, used.splits if apart else used.contents))
+        across = f"; {len(apart)} in more than one split: the test flatters" if apart else ""
+        notice(
+            f"{len(groups)} groups of samples differ as they are read and are packed the same"
+            f" ({shown}){across}",
+            hint="remove all but one of each",
+        )
+
+
+def _packed_alike(used: Used) -> list[list[int]]:
+    """Groups of samples that are packed the same though they are read from different contents."""
+    return disagreeing(used.alike, used.contents)
 
 
 def _pair(used: Used, group: Sequence[int], values: Sequence[object]) -> list[str]:
@@ -131,6 +191,8 @@ class Noticed:
     """What the modality said of samples that it decoded, and of how many."""
     near: Sequence[tuple[int, int]] | None
     """Rows that show nearly the same in two splits; None: no one can be told by a hash."""
+    dropped: int = 0
+    """Samples that are left out because their targets contradict one another."""
 
 
 def report(
@@ -138,7 +200,8 @@ def report(
 ) -> dict[str, Any]:
     """The schema's `quality`: counts, each with a few examples by name."""
     given = used.given()
-    conflicting, leaking = (disagreeing(used.contents, values) for values in (targets, given))
+    conflicting, leaking = disagreeing(used.alike, targets), disagreeing(used.contents, given)
+    alike = _packed_alike(used)
     kinds = Counter(_kind(reason) for reason in noticed.reasons if reason is not None)
     near = noticed.near
     return {
@@ -149,6 +212,9 @@ def report(
         "duplicated": sum(len(group) - 1 for group in repeated(used.contents)),
         "conflicting": len(conflicting),
         "conflicting_samples": [_pair(used, g, targets) for g in conflicting[:SHOWN]],
+        "conflicting_dropped": noticed.dropped,
+        "packed_alike": len(alike),
+        "packed_alike_samples": [_pair(used, g, used.contents) for g in alike[:SHOWN]],
         "leaking": len(leaking),
         "leaking_samples": [_pair(used, g, given) for g in leaking[:SHOWN]],
         "near_duplicates": None if near is None else len(near),

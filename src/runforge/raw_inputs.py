@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,17 +53,18 @@ def samples(
     columns = modality.columns(schema.layout)
     if columns is None:
         every = chain.from_iterable(_files(path) for path in paths)
-        known = counted and STDIN not in paths
-        return Rows(every, sum(1 for p in paths for _ in _listed(p)) if known else None)
+        countable = counted and STDIN not in paths
+        return Rows(every, sum(1 for p in paths for _ in _listed(p)) if countable else None)
     source: TableReader = targets.build(schema.source or _PLAIN)
     if not hasattr(source, "unlabelled"):
         what = f"the model's source, {type(source).__name__}, reads no tables but its own"
         raise DataError(what, where="schema.source", mend="give its class the method `unlabelled`")
     tables = [table for path in paths for table in _tables(path)]
+    known = columns, tuple(schema.layout.get("left_out", ()))
     if len(tables) == 1:
-        return _rows(source, columns, tables[0])
+        return _rows(source, known, tables[0])
     # One table at a time: each is held whole.
-    rows = (_rows(source, columns, table).samples for table in tables)
+    rows = (_rows(source, known, table).samples for table in tables)
     return Rows(chain.from_iterable(rows), None)
 
 
@@ -89,21 +91,24 @@ def _tables(path: str) -> list[str]:
     return found
 
 
-def _rows(source: TableReader, columns: Sequence[str], path: str) -> Rows:
-    """A table's rows; `where` begins with the path as it was given."""
+def _rows(source: TableReader, known: tuple[Sequence[str], Sequence[str]], path: str) -> Rows:
+    """A table's rows; `where` begins with the path as it was given.
+
+    `known` are the columns that training learned from, and others.
+    """
     if path != STDIN:
-        return _named(source.unlabelled(Path(path), columns), path)
+        return _named(source.unlabelled(Path(path), *known), path)
     # A table is checked as a whole before its first row is used, so it is put on disk first.
     with TemporaryDirectory() as folder:
         copy = Path(folder, "standard input")
         copy.write_bytes(sys.stdin.buffer.read(STDIN_LIMIT_BYTES))
-        return _named(source.unlabelled(copy, columns), STDIN)
+        return _named(source.unlabelled(copy, *known), STDIN)
 
 
 def _named(rows: Rows, path: str) -> Rows:
     shown = text(path)
     named = (
-        Sample(f"{shown}#{number}", "", None, sample.read)
+        replace(sample, where=f"{shown}#{number}")
         for number, sample in enumerate(rows.samples, start=1)
     )
     return Rows(named, rows.count)

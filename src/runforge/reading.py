@@ -37,7 +37,10 @@ CHUNK_SAMPLES = 32
 class Decoded:
     """What became of one sample: a packed row, or the reason why not."""
 
+    id: str | None
+    """Of the sample as it lies there; None: it could not be read."""
     content: str | None
+    """Equal where what is learned from is equal; None where it is refused."""
     row: np.ndarray | None
     refused: str | None
     remarks: Sequence[str] = ()
@@ -57,6 +60,36 @@ def readable(samples: Sequence[Sample]) -> Iterator[Raw]:
             continue
 
 
+def identity_of(sample: Sample, raw: Raw) -> str:
+    """Of the sample as it lies there, whatever was read of it."""
+    return content_id(raw if sample.whole is None else sample.whole())
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """`sample.Raws` of samples; `in_training` tells by the split that is given, and the content."""
+
+    samples: Sequence[Sample]
+    in_training: Callable[[str | None, str], bool]
+
+    def __iter__(self) -> Iterator[Raw]:
+        """All that can be read."""
+        return readable(self.samples)
+
+    def spread(self, most: int) -> Iterator[Raw]:
+        """At most so many, spread evenly over their listing."""
+        total = len(self.samples)
+        count = min(most, total)
+        return readable([self.samples[number * total // count] for number in range(count)])
+
+    def training(self) -> Iterator[Raw]:
+        """Those of the training split."""
+        for sample in self.samples:
+            for raw in readable([sample]):
+                if self.in_training(sample.split, identity_of(sample, raw)):
+                    yield raw
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Reads and decodes samples with `workers` threads; `label_problem` may refuse a label."""
@@ -68,6 +101,8 @@ class Reader:
     remarked: bool = True
     """Whether remarks and gists are taken."""
     kept: KeptRows = field(default_factory=KeptRows)
+    statistics: Mapping[str, Sequence[float]] | None = None
+    """Of training; what is unlike it is remarked on where nothing else is."""
 
     def read(
         self, samples: Sequence[Sample], *, progress: bool, title: str = "prepare"
@@ -110,30 +145,39 @@ class Reader:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _all(self, samples: Sequence[Sample]) -> list[tuple[Sample, Decoded]]:
-        return [(sample, self._one(sample)) for sample in samples]
+        of_a_table = self.modality.columns(self.layout) is not None
+        return [(sample, self._one(sample, of_a_table)) for sample in samples]
 
-    def _one(self, sample: Sample) -> Decoded:
-        content: str | None = None
+    def _one(self, sample: Sample, of_a_table: bool) -> Decoded:
+        identity: str | None = None
         try:
             raw = sample.read()
-            content = content_id(raw)
+            identity = identity_of(sample, raw)
             problem = self.label_problem(sample.label)
             if problem is not None:
                 raise Refused(problem)
-            if (before := self.kept.find(content)) is not None:
-                return Decoded(content, before.row, None, before.remarks, before.gist, kept=True)
-            if not self.remarked:
-                return Decoded(content, self.modality.decode(raw, self.layout), None)
-            remarks = list[str]()
-            row = self.modality.decode(raw, self.layout, remarks)
-            return Decoded(content, row, None, remarks, self._gist(row))
+            if (before := self.kept.find(identity)) is not None:
+                seen = before.remarks, before.gist
+                return Decoded(identity, identity, before.row, None, *seen, kept=True)
+            return self._decoded(identity, raw, of_a_table)
         except Refused as refused:
-            return Decoded(content, None, str(refused))
+            return Decoded(identity, None, None, str(refused))
+
+    def _decoded(self, identity: str, raw: Raw, of_a_table: bool) -> Decoded:
+        remarks = list[str]()
+        row = self.modality.decode(raw, self.layout, remarks if self.remarked else None)
+        # Of a table's row some columns may be left out, and what is left be written in two ways.
+        content = content_id(row) if of_a_table else identity
+        if self.remarked:
+            # Showing the row of a table costs more than packing it, and gives no picture.
+            gist = None if of_a_table else self._gist(row)
+            return Decoded(identity, content, row, None, remarks, gist)
+        strange = getattr(self.modality, "strange", None)
+        if self.statistics is not None and strange is not None:
+            remarks = strange(raw, row, self.layout, self.statistics)
+        return Decoded(identity, content, row, None, remarks)
 
     def _gist(self, row: np.ndarray) -> int | None:
-        # Showing the row of a table costs more than packing it, and gives no picture.
-        if self.modality.columns(self.layout) is not None:
-            return None
         picture = self.modality.show(row, self.layout).picture
         return None if picture is None else hash_of(picture)
 

@@ -15,20 +15,29 @@ from typing import Any
 
 import yaml
 
-from runforge import lineage_file, profile_file
+from runforge import lineage_file, profile_file, selection
 from runforge.choices import Choices
 from runforge.config import flatten
 from runforge.lineage import Lineage
 from runforge.lineage_file import CONFIGURATION, EVALUATED_AS, FOLDER, REQUIREMENTS, LineageFile
+from runforge.metrics.figures import MAIN_METRICS, METRICS
 from runforge.patch import Patch
 from runforge.prepared import MANIFEST
 from runforge.profile_file import Profile
 from runforge.schema import Schema
 from runforge.settings import Settings
+from runforge.tracking.intervals import HIGH, LOW
 from runforge.tracking.run import Run
+from runforge.tracking.values import ORIGIN
 
 COUNTED = ("refused", "duplicated", "conflicting", "leaking", "near_duplicates")
-"""What preparing noticed, as tags that runs can be searched by."""
+"""What preparing noticed, as tags that runs can be searched by where there is any of it."""
+
+SHOWN = (
+    *("git", "git_commit", "git_branch", "git_dirty"),
+    *("data_dvc_hash", "dvc_experiment", "command"),
+)
+"""What of the lineage is in tags too: runs are searched by it."""
 
 MANIFEST_LIMIT_BYTES = 16 * 2**20
 """A larger list of samples, of some 300,000, is not recorded with every run."""
@@ -38,8 +47,15 @@ def record_start(run: Run, values: Mapping[str, Any], lineage: Lineage) -> None:
     """Configuration and lineage: known before anything is done."""
     run.log_parameters({key: _text(value) for key, value in flatten(values).items()})
     run.log_text(yaml.safe_dump(dict(values), sort_keys=False), CONFIGURATION)
+    record_origin(run, lineage)
+
+
+def record_origin(run: Run, lineage: Lineage) -> None:
+    """Where a run comes from, and on what machine it began."""
+    facts = lineage.to_tags()
     run.log_text(lineage.requirements, REQUIREMENTS)
-    run.set_tags(lineage.to_tags())
+    run.log_text(json.dumps(facts, indent=1, ensure_ascii=False), ORIGIN)
+    run.set_tags({name: facts[name] for one in SHOWN if (name := f"runforge.{one}") in facts})
 
 
 def record_lineage(run: Run, folder: Path, file: LineageFile, patch: Patch | None) -> None:
@@ -65,7 +81,7 @@ def record_data(run: Run, settings: Settings, prepared: Path) -> None:
         context="training",
     )
     counts = {f"runforge.{name}": schema.quality.get(name) for name in COUNTED}
-    known = {name: str(count) for name, count in counts.items() if count is not None}
+    known = {name: str(count) for name, count in counts.items() if count}
     run.set_tags({"runforge.data_fingerprint": schema.fingerprint, **known})
     run.log_text(json.dumps(schema.quality, indent=2, ensure_ascii=False), "data/quality.json")
     run.log_file(prepared / "schema.json", "data")
@@ -117,12 +133,37 @@ def record_profile(run: Run, folder: Path) -> None:
 
 
 def record_evaluation(run: Run, evaluation: Path, split: str) -> None:
-    """Figures as metrics named after the split, the rest of the evaluation as artifacts."""
-    figures = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
-    run.log_figures({f"{split}/{name}": float(value) for name, value in figures.items()})
+    """The main figures as metrics named after the split, and in the run's description.
+
+    With the validation figure that the run may be chosen by. All figures and the rest of the
+    evaluation are artifacts.
+    """
+    files = (METRICS, MAIN_METRICS, selection.FILE)
+    every, main, chosen_by = (_numbers(evaluation / name) for name in files)
+    ends = {f"{name}{end}" for name in main for end in (LOW, HIGH)}
+    shown = {name: value for name, value in every.items() if name in {*main, *ends}}
+    run.log_figures({f"{split}/{name}": value for name, value in shown.items()})
+    run.log_figures({f"{selection.PREFIX}{name}": value for name, value in chosen_by.items()})
+    run.describe(_described(split, main, every))
     run.log_folder(evaluation, "evaluation")
     for picture in sorted((evaluation / "pictures").glob("*.png")):
         run.log_picture(picture, picture.stem)
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return {str(name): float(value) for name, value in values.items()}
+
+
+def _described(split: str, main: Mapping[str, float], every: Mapping[str, float]) -> str:
+    """Markdown: what one who opens the run wants to see first."""
+    rows = [f"| {split} | value | 95% interval |", "|---|---|---|"]
+    for name, value in main.items():
+        ends = [every[key] for end in (LOW, HIGH) if (key := f"{name}{end}") in every]
+        interval = " – ".join(f"{end:.4g}" for end in ends) or "–"
+        rows.append(f"| {name} | {value:.4g} | {interval} |")
+    where = "The report, every figure and the predictions: Artifacts, `evaluation/`."
+    return "\n".join([*rows, "", where])
 
 
 def _text(value: Any) -> str:

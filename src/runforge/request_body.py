@@ -29,9 +29,17 @@ JSON = "application/json"
 class Rejected(Exception):
     """A request that can't be answered: an HTTP status and one line."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         self.status, self.reason = status, " ".join(reason.split())
+        self.headers = dict(headers or {})
         super().__init__(self.reason)
+
+
+def check_coding(coding: str) -> None:
+    """Raises `Rejected` for a body that was packed on its way (`Content-Encoding`)."""
+    if coding.strip().lower() not in ("", "identity"):
+        reason = f"a body that is {coding[:40]!r} is not unpacked: send it as it is"
+        raise Rejected(415, reason, {"Accept-Encoding": "identity"})
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -99,12 +107,23 @@ class Decoder:
         """Raises `Rejected` for a type that is not read, before the body is."""
         if content_type != JSON and (self.columns or not content_type.startswith("image/")):
             known = JSON if self.columns else f"image/* or {JSON}"
-            raise Rejected(415, f"the content type is {content_type or 'not told'}, not {known}")
+            told = f"the content type is {content_type or 'not told'}, not {known}"
+            how = "-d @rows.json" if self.columns else "--data-binary @picture.png"
+            kind = JSON if self.columns else "image/png"
+            raise Rejected(415, f"{told}; with curl: {how} -H 'Content-Type: {kind}'")
 
-    def packed(self, content_type: str, body: bytes) -> np.ndarray:
-        """Packed samples [n, ...]; raises `Rejected`."""
+    def packed(self, content_type: str, body: bytes) -> tuple[np.ndarray, list[list[str]]]:
+        """Packed samples [n, ...], and of each what is unlike training; raises `Rejected`."""
         raws = self._raws(content_type, body)
-        return np.stack([self._packed(raw, number) for number, raw in enumerate(raws)])
+        rows = [self._packed(raw, number) for number, raw in enumerate(raws)]
+        return np.stack(rows), [self._strange(*one) for one in zip(raws, rows, strict=True)]
+
+    def _strange(self, raw: Raw, row: np.ndarray) -> list[str]:
+        strange = getattr(self.modality, "strange", None)
+        if strange is None:
+            return []
+        told: list[str] = strange(raw, row, self.schema.layout, self.schema.statistics)
+        return told
 
     def _raws(self, content_type: str, body: bytes) -> list[Raw]:
         if content_type != JSON:
@@ -134,11 +153,18 @@ class Decoder:
         if not isinstance(given, Mapping):
             raise Rejected(422, f"{where}: it is no object of column names and cells")
         columns = self.columns or ()
-        odd = next((name for name in given if name not in columns), None)
-        if odd is not None and odd != self.schema.target_name:
+        odd = next((n for n in given if n not in columns and n not in self._not_needed()), None)
+        if odd is not None:
             raise Rejected(422, f"{where}: the model knows no column {odd[:80]!r}")
         cells = {name: given[name] for name in columns if name in given}
         return {name: self._cell(cell, f"{where}.{name}") for name, cell in cells.items()}
+
+    def _not_needed(self) -> set[str]:
+        """Columns that training knew and did not learn from."""
+        source = self.schema.source
+        named = self.schema.target_name, source.get("target"), source.get("split_column")
+        left_out = self.schema.layout.get("left_out", ())
+        return {str(name) for name in (*named, *source.get("ignore", ()), *left_out)}
 
     def _cell(self, cell: object, where: str) -> str | None:
         missing = self.schema.source.get("missing_values", [""])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +23,9 @@ Raw = bytes | np.ndarray | Mapping[str, str | None]
 SPLITS = ("train", "validation", "test")
 
 
+_GREATEST = float(np.finfo(np.float32).max)
+
+
 def parse_number(text: str) -> float | None:
     """The finite float32 that a cell or a label reads as; None where it is none."""
     try:
@@ -30,8 +33,19 @@ def parse_number(text: str) -> float | None:
     except ValueError:
         return None
     # Python's own grouping, `1_000`, is no number in a table.
-    fits = abs(value) <= float(np.finfo(np.float32).max) and "_" not in text
+    fits = abs(value) <= _GREATEST and "_" not in text
     return value if fits else None
+
+
+def parse_numbers(texts: Sequence[str]) -> np.ndarray | None:
+    """Many at once, float64 [n]; None where one of them is no finite float32."""
+    try:
+        values = np.array(list(map(float, texts)), dtype=np.float64)
+    except ValueError:
+        return None
+    # A nan is not within it either.
+    fits = bool((np.abs(values) <= _GREATEST).all()) and "_" not in "\n".join(texts)
+    return values if fits else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,9 @@ class Sample:
     """`train`, `validation` or `test` where the data say so; `None`: runforge splits."""
     read: Callable[[], Raw]
     """Reads the sample; raises `Refused` where it can't be read."""
+    whole: Callable[[], Raw] | None = None
+    """The sample as it lies there, where `read` gives less or other than that; its id is of this,
+    whatever columns are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +75,11 @@ class Shown:
 
 
 class Source(Protocol):
-    """How raw data lies on disk; one of tables also reads more of them, see `TableReader`."""
+    """How raw data lies on disk; one of tables also reads more of them, see `TableReader`.
+
+    A source may have the method `check(root)`: it raises `DataError` for what can be told without
+    reading the data, and is called before anything heavy starts.
+    """
 
     def samples(self, root: Path) -> Sequence[Sample]:
         """Every sample, in a fixed order; `DataError` where the whole can't be used."""
@@ -68,8 +89,11 @@ class Source(Protocol):
 class TableReader(Protocol):
     """What a source of tables promises beside: other files are read as its own was."""
 
-    def unlabelled(self, path: Path, columns: Sequence[str]) -> Rows:
-        """The rows of a file, of the given columns alone; `DataError` where one is not there."""
+    def unlabelled(self, path: Path, columns: Sequence[str], others: Collection[str] = ()) -> Rows:
+        """The rows of a file, of the given columns alone; `DataError` where one is not there.
+
+        `others` are columns that training knew and did not learn from: parts of a row's identity.
+        """
         ...
 
 
@@ -94,14 +118,52 @@ class PackedRows(Protocol):
         ...
 
 
+class Raws(Protocol):
+    """The raw samples that can be read, from disk at each look."""
+
+    def __iter__(self) -> Iterator[Raw]:
+        """All of them."""
+        ...
+
+    def spread(self, most: int) -> Iterator[Raw]:
+        """At most so many, spread evenly over their listing."""
+        ...
+
+    def training(self) -> Iterator[Raw]:
+        """Those of the training split."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """All samples of a prepared set, N of them, for a modality to look at."""
+
+    rows: PackedRows
+    """Packed, [N, ...]."""
+    targets: np.ndarray
+    """[N]: int64 indices of classes, or float32 values."""
+    target_name: str
+    classes: Sequence[str]
+    """Empty where the target is a value."""
+    splits: np.ndarray
+    """[N]: `train`, `validation` or `test`."""
+    whole: Callable[[], Iterator[Raw]]
+    """Each sample as it lies there, chosen or not; reads it again."""
+
+
 class Modality(Protocol):
     """How a sample is decoded, packed, normalised and shown.
+
+    A modality may have two methods more, which are called where it has them:
+    `examine(examined, layout)` tells by `notices.notice` what a person should know of the whole,
+    and `strange(raw, row, layout, statistics)` gives what is unlike training in one sample that is
+    predicted, a line each.
 
     B samples; a packed row and an input have the shapes that a schema states.
     """
 
-    def layout(self, raws: Iterable[Raw]) -> dict[str, Any]:
-        """What `decode` must know of the whole data, as plain JSON values; sees each raw once."""
+    def layout(self, raws: Raws) -> dict[str, Any]:
+        """What `decode` must know of the whole data, as plain JSON values; reads what it must."""
         ...
 
     def decode(
@@ -109,7 +171,8 @@ class Modality(Protocol):
     ) -> np.ndarray:
         """One packed row, always of the same shape and type; raises `Refused`.
 
-        What a person should know of it is added to `remarks`: cells missing, a mode changed.
+        What a person should know of it is added to `remarks`: cells missing, a mode changed. One
+        that says behind `; ` what changes it is told on the console too, with its count.
         """
         ...
 

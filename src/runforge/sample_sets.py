@@ -6,6 +6,7 @@ The files are the same, byte for byte, on every machine, so that the committed `
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import struct
 import zlib
@@ -16,8 +17,12 @@ import numpy as np
 
 from runforge.atomic import new_folder
 from runforge.errors import DataError
+from runforge.files import entries
 
 Files = dict[str, bytes]
+
+FIRST_DIGIT = "0/0000.png"
+FIRST_DIGIT_HASH = "db8eb7474a3095a68798c92f311a63da9d1ab77ed9ec2ae7a1c0342bc6fd68b0"
 
 
 def write_sample_set(name: str, folder: Path) -> int:
@@ -54,6 +59,25 @@ def _check_same(name: str, folder: Path, files: Files) -> None:
             f"there is something in it already that is not the sample set {name}",
             where=str(folder),
             mend="name another folder, or move what is there",
+        )
+
+
+def check_unmixed(folder: Path) -> None:
+    """Raises `DataError` where the digits lie among class folders that are not theirs.
+
+    They are told by their first file, so that this costs nothing.
+    """
+    first = folder / FIRST_DIGIT
+    if not first.is_file() or hashlib.sha256(first.read_bytes()).hexdigest() != FIRST_DIGIT_HASH:
+        return
+    own = {str(digit) for digit in range(10)}
+    others = [path.name for path in entries(folder) if path.is_dir() and path.name not in own]
+    if others:
+        shown = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        raise DataError(
+            f"the sample set digits and other class folders ({shown}) lie in it together",
+            where=str(folder),
+            mend=f"take the digits away: rm -r {folder}/[0-9]",
         )
 
 

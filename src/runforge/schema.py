@@ -15,6 +15,7 @@ from runforge.foreign import read_json, typed
 FORMAT = 1
 
 TargetKind = Literal["class", "value"]
+Conflicting = Literal["keep", "drop", "refuse"]
 Length = Annotated[int, Ge(1)]
 
 

@@ -20,14 +20,15 @@ from runforge.batching import Batcher, Busy
 from runforge.bundle import Model
 from runforge.contract import contract
 from runforge.example_rows import made_rows
+from runforge.plain_http import PlainHttp, address, other_method
 from runforge.predicting import NOT_FINITE, predict_rows, threads
 from runforge.prediction_files import shortest
 from runforge.predictions import most_probable
-from runforge.request_body import Decoder, Rejected, read_body
-from runforge.serving_page import answers, page, request_body
+from runforge.request_body import Decoder, Rejected, check_coding, read_body
+from runforge.serving_page import HEALTH, READY, answers, described, page, request_body
 
 BATCH_SIZE, WAIT_S = 64, 0.005
-RETRY_S = 1
+RETRY = {"Retry-After": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,17 @@ class Service:
         try:
             with self._batcher.admitted():
                 self.decoder.check_type(kind)
+                check_coding(request.headers.get("content-encoding", ""))
                 body = await read_body(request, self._limits.body_bytes)
                 with self._batcher.coming():
                     loop = asyncio.get_running_loop()
-                    rows = await loop.run_in_executor(self._pool, self.decoder.packed, kind, body)
+                    packed = loop.run_in_executor(self._pool, self.decoder.packed, kind, body)
+                    rows, remarks = await packed
                 values = await self._batcher.predict(rows)
         except Busy:
             raise Rejected(503, "too many requests are waiting; try again later") from None
-        return self._told(values)
+        told = zip(self._told(values), remarks, strict=True)
+        return [{**one, "remarks": remark} for one, remark in told]
 
     def _forward(self, rows: np.ndarray) -> np.ndarray:
         return predict_rows(self.model, rows, self._device)
@@ -105,8 +109,16 @@ def application(service: Service, hosts: Sequence[str]) -> FastAPI:
     Otherwise a page from anywhere could reach it by a name that it points at this machine.
     """
     # FastAPI's own page loads its scripts from another server; ours is one file.
-    app = FastAPI(title="runforge serve", docs_url=None, redoc_url=None, lifespan=service.running)
+    app = FastAPI(
+        title="runforge serve",
+        version=service.contract["runforge"],
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=service.running,
+    )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(PlainHttp)
     _add_errors(app)
     body = {"requestBody": {"required": True, "content": request_body(service.decoder)}}
 
@@ -115,24 +127,27 @@ def application(service: Service, hosts: Sequence[str]) -> FastAPI:
         """Class probabilities, or the value, for each sample of the body."""
         return JSONResponse({"predictions": await service.predict(request)})
 
-    @app.get("/health")
-    async def health() -> dict[str, str]:
+    @app.get("/health", responses={200: described(HEALTH)})
+    async def health() -> Response:
         """The process is alive."""
-        return {"status": "alive"}
+        return JSONResponse({"status": "alive"})
 
-    @app.get("/ready")
+    @app.get("/ready", responses={200: described(READY), 503: described(READY)})
     async def ready() -> Response:
         """The model is loaded and warmed: 200; not yet: 503."""
-        return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
+        if service.ready:
+            return JSONResponse({"ready": True})
+        return JSONResponse({"ready": False}, 503, RETRY)
 
     @app.get("/model")
     async def model() -> dict[str, Any]:
         """What goes in and what comes out: classes, columns, run, hash of the weights."""
         return service.contract
 
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-    async def docs() -> str:
-        return page(service.decoder, service.contract)
+    async def docs(request: Request) -> str:
+        return page(service.decoder, service.contract, f"{address(request)}/predict")
 
     return app
 
@@ -143,12 +158,14 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Rejected)
     async def rejected(request: Request, error: Exception) -> Response:
         assert isinstance(error, Rejected)
-        headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else {}
+        headers = RETRY if error.status == 503 else error.headers
         return JSONResponse({"error": error.reason}, error.status, headers)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            return other_method(request, app.routes)
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     @app.exception_handler(Exception)

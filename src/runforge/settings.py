@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field
 
 from runforge.sample import SPLITS
-from runforge.schema import TargetKind
+from runforge.schema import Conflicting, TargetKind
 
 Share = Annotated[float, Ge(0), Lt(1)]
 Count = Annotated[int, Ge(1)]
@@ -68,6 +68,7 @@ class DataSettings(Part):
     split: SplitSettings
     max_refused: Annotated[float, Ge(0), Le(1)]
     allow_leakage: bool
+    conflicting: Conflicting = "keep"
 
 
 class TrainerSettings(Part):

@@ -83,6 +83,20 @@ def classes_of(module: str) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
+def class_constant(target: str, name: str) -> object:
+    """A constant that a class's body sets, such as a task's `learns`; None where it sets none."""
+    module, class_name = split_target(target)
+    path = source_file(module)
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            set_here = (item for item in node.body if isinstance(item, ast.AnnAssign))
+            for item in set_here:
+                if ast.unparse(item.target) == name and isinstance(item.value, ast.Constant):
+                    return item.value.value
+    return None
+
+
 def _constructor(path: Path, name: str) -> ast.arguments | None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}

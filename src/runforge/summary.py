@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from runforge import console
+from runforge.metrics.figures import METRICS, NOTES
+from runforge.metrics.names import MAIN_OF_CLASSES, MAIN_OF_VALUES
+from runforge.terminal import print_table, print_text, rounded
 
-METRICS = "metrics.json"
+END = ("_low", "_high")
 
 
 def print_figures(evaluation: Path) -> None:
-    """Prints the figures that have an interval, the headline first, to standard error."""
+    """Prints the main figures, the headline first, and what to know of them, to standard error."""
     figures = json.loads((evaluation / METRICS).read_text(encoding="utf-8"))
-    table = Table("figure", "value", "95% interval")
+    rows = list(_rows(figures))
+    print_table(("figure", "value", "95% interval"), rows, to=sys.stderr)
+    notes = evaluation / NOTES
+    if notes.is_file():  # evaluations of before have none
+        for line in notes.read_text(encoding="utf-8").splitlines():
+            print_text(line, to=sys.stderr)
+
+
+def _rows(figures: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
+    """The main figures, and others with an interval."""
     for name, value in figures.items():
-        low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+        low, high = (figures.get(f"{name}{end}") for end in END)
         if low is not None and high is not None:
-            table.add_row(name, f"{value:.4g}", f"{low:.4g} – {high:.4g}")
-    Console(stderr=True).print(table)
+            yield name, rounded(value), f"{rounded(low)} – {rounded(high)}"
+        elif name in (*MAIN_OF_CLASSES, *MAIN_OF_VALUES):
+            yield name, rounded(value), "–"
 
 
 if __name__ == "__main__":

@@ -6,16 +6,11 @@ once); each trial is a whole run of its own, with its own worker process, forked
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from runforge import config, lineage, signals
+from runforge import config, lineage, outcome, signals
 from runforge.auto import Chooser, Chosen
 from runforge.config import Composed
 from runforge.errors import ConfigError, RunforgeError
@@ -23,15 +18,13 @@ from runforge.handover import node_rank
 from runforge.identity import identity, joint
 from runforge.launch import launched
 from runforge.one_run import Plan, command_line, execute
-from runforge.tracking.find import KIND, PRIMARY_METRIC, TrialInfo, children
+from runforge.recording import record_origin
+from runforge.tracking.find import children
 from runforge.tracking.run import Run, true_status
-from runforge.tracking.store import Store, open_store
+from runforge.tracking.search import KIND, SWEEP
+from runforge.tracking.store import open_store
 from runforge.unfinished import going_on
 from runforge.warm import fork
-
-
-class TrialsFailed(RunforgeError):
-    """Some trials of a sweep failed; the others are recorded all the same."""
 
 
 def run(project: Path, overrides: Sequence[str]) -> None:
@@ -40,7 +33,7 @@ def run(project: Path, overrides: Sequence[str]) -> None:
     Of a sweep that was stopped, the trials that had finished are left as they are.
 
     Raises `ConfigError` before the first trial where any combination is mistaken, and
-    `TrialsFailed` at the end, naming the trials that did not finish.
+    `outcome.TrialsFailed` at the end, naming the trials that did not finish.
     """
     trials = config.trials(project, overrides)
     # Composed here and not in the trial: Hydra can't compose while it runs a job.
@@ -54,7 +47,7 @@ def run(project: Path, overrides: Sequence[str]) -> None:
     fresh = any(one.settings.fresh for one in composed.values())
 
     def start() -> Run:
-        return Run.start(store, f"sweep {_varied(trials)}", {KIND: "sweep"})
+        return Run.start(store, f"sweep {_varied(trials)}", {KIND: SWEEP})
 
     with (
         going_on(project, store, joint(parts), fresh=fresh, start=start) as parent,
@@ -63,7 +56,7 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         origin = lineage.collect(
             project, data_root=None, command=command_line(), overrides=overrides
         )
-        parent.set_tags(origin.to_tags())
+        record_origin(parent, origin)
         parent_id = parent.run_id
         done = {t.name for t in children(store, parent_id) if t.status == "FINISHED"}
 
@@ -71,13 +64,12 @@ def run(project: Path, overrides: Sequence[str]) -> None:
         plans = _plans(project, left, names, parent_id)
 
         def trial(given: tuple[str, ...]) -> None:
-            if given in plans:
-                _attempt(plans[given])
+            _attempt(plans[given])
 
-        config.multirun(project, overrides, trial)
-        recorded = _record(store, parent)
+        config.multirun(project, overrides, list(plans), trial)
+        found = outcome.record(store, parent)
         print(parent.run_id)
-        _tell(recorded)
+        outcome.tell(found)
 
 
 def _plans(
@@ -121,7 +113,7 @@ def _take_part(
     def trial(given: tuple[str, ...]) -> None:
         _attempt(Plan(project, composed[given], names[given], quiet=True))
 
-    config.multirun(project, overrides, trial)
+    config.multirun(project, overrides, list(composed), trial)
 
 
 def trial_names(trials: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -171,63 +163,3 @@ def _attempt(plan: Plan) -> None:
             execute(plan, started)
     except RunforgeError as error:
         print(f"trial {plan.name} failed: {error}", file=sys.stderr)
-
-
-def _record(store: Store, parent: Run) -> list[TrialInfo]:
-    """Writes the table of trials and the best one's values to the parent run; the best first."""
-    trials = sorted(children(store, parent.run_id), key=_rank)
-    parent.log_table("trials.json", [_row(trial) for trial in trials])
-    best = trials[0] if trials and trials[0].status == "FINISHED" else None
-    if best is not None:
-        parent.log_figures({k: v for k, v in best.metrics.items() if not k.startswith("system/")})
-        parent.set_tags(
-            {
-                "runforge.best_trial": best.name,
-                "runforge.best_run_id": best.run_id,
-                PRIMARY_METRIC: best.tags.get(PRIMARY_METRIC, ""),
-            }
-        )
-    return trials
-
-
-def _rank(trial: TrialInfo) -> tuple[bool, float]:
-    """Sorting key: finished trials by their main metric, the best first, then the others."""
-    name, _, direction = trial.tags.get(PRIMARY_METRIC, "").rpartition(":")
-    value = trial.metrics.get(name, math.nan)
-    if trial.status != "FINISHED" or not math.isfinite(value):
-        return True, 0.0
-    return False, value if direction == "min" else -value
-
-
-def _row(trial: TrialInfo) -> dict[str, str | float]:
-    name = trial.tags.get(PRIMARY_METRIC, "").rpartition(":")[0]
-    figures = {k: v for k, v in trial.metrics.items() if k in _shown(name)}
-    cause = {"error": trial.tags["runforge.error"]} if "runforge.error" in trial.tags else {}
-    return {"trial": trial.name, "status": trial.status, **figures, "run_id": trial.run_id, **cause}
-
-
-def _shown(primary: str) -> tuple[str, ...]:
-    return (primary, f"{primary}_low", f"{primary}_high", "validation/loss")
-
-
-def _with_interval(trial: TrialInfo, name: str) -> str:
-    if name not in trial.metrics:
-        return "–"
-    ends = [trial.metrics.get(f"{name}_{end}", math.nan) for end in ("low", "high")]
-    return f"{trial.metrics[name]:.4g} ({ends[0]:.4g} – {ends[1]:.4g})"
-
-
-def _tell(trials: Sequence[TrialInfo]) -> None:
-    """Prints the table of trials, the best first; raises where one did not finish."""
-    name = next((t.tags[PRIMARY_METRIC] for t in trials if PRIMARY_METRIC in t.tags), "")
-    primary = name.rpartition(":")[0]
-    table = Table("trial", f"{primary} (95% interval)", "status", "run")
-    for trial in trials:
-        table.add_row(
-            escape(trial.name), _with_interval(trial, primary), trial.status, trial.run_id[:8]
-        )
-    Console(stderr=True).print(table)
-    lost = [trial for trial in trials if trial.status != "FINISHED"]
-    if lost:
-        names = "; ".join(trial.name for trial in lost)
-        raise TrialsFailed(f"{len(lost)} of {len(trials)} trials did not finish: {names}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +19,11 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from runforge import determinism, ranks
 from runforge.checkpoint_files import CheckpointFiles
-from runforge.checkpoints import Checkpoints, WholeFile
+from runforge.checkpoints import Checkpoints, WholeFile, check_monitor
 from runforge.devices import device_type
 from runforge.job import Job
 from runforge.journal_logger import JournalLogger
-from runforge.progress import EpochLines, StepsBar
+from runforge.progress import EpochLines, MovingLine, can_move
 from runforge.settings import MachineSettings, Settings
 
 MOST_EPOCHS = 10**6
@@ -33,9 +32,8 @@ MOST_EPOCHS = 10**6
 
 def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
     """The trainer of a job; the process group is there already, where there is to be one."""
-    bar = sys.stderr.isatty() and not job.quiet and ranks.is_first()
     files = CheckpointFiles(job.checkpoints, job.journal)
-    progress = _progress(bar, job.quiet or not ranks.is_first())
+    progress = [] if job.quiet or not ranks.is_first() else [_progress()]
     whole = [] if settings.machine.strategy == "fsdp" else [WholeFile(files)]
     trainer = pl.Trainer(
         **_as_configured(settings),
@@ -45,7 +43,7 @@ def build_trainer(job: Job, settings: Settings) -> pl.Trainer:
         callbacks=[*_callbacks(settings, files), *progress],
         profiler=_profiler(job, settings),
         default_root_dir=job.run_folder,
-        enable_progress_bar=bar,
+        enable_progress_bar=False,
         enable_checkpointing=True,
     )
     _settle(trainer, tf32=settings.trainer.tf32)
@@ -130,6 +128,14 @@ def _profiler(job: Job, settings: Settings) -> Profiler | None:
     return StepProfiler(job.profile, batch_size=settings.data.batch_size, device=device)
 
 
+class _Stopping(EarlyStopping):
+    """Not strict: a monitor that is measured may have no value in one epoch."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raises `ConfigError` where the monitor is not measured."""
+        check_monitor(pl_module, self.monitor)
+
+
 def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]:
     chosen = settings.trainer
     yield Checkpoints(
@@ -139,14 +145,12 @@ def _callbacks(settings: Settings, files: CheckpointFiles) -> Iterator[Callback]
         interval_s=settings.machine.checkpoint_interval_s,
     )
     if chosen.patience is not None:
-        yield EarlyStopping(chosen.monitor, mode=chosen.monitor_mode, patience=chosen.patience)
+        patience = chosen.patience
+        yield _Stopping(chosen.monitor, mode=chosen.monitor_mode, patience=patience, strict=False)
 
 
-def _progress(bar: bool, quiet: bool) -> Iterator[Callback]:
-    if bar:
-        yield StepsBar(console_kwargs={"stderr": True})
-    elif not quiet:
-        yield EpochLines()
+def _progress() -> Callback:
+    return MovingLine() if can_move() else EpochLines()
 
 
 @contextmanager

@@ -36,8 +36,7 @@ def main(arguments: list[str]) -> int:
     # A rank's parent is only lost when its agent was killed, which would have told it to stop.
     die_with_parent(signal.SIGKILL if ranks.in_group() else signal.SIGTERM)
     folder = Path(arguments[0])
-    if "OMP_NUM_THREADS" in os.environ:
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # a fork has read an older one
+    _use_threads(os.environ.get("OMP_NUM_THREADS", ""))
     allocator.keep_freed_memory()
     order, attempt = Order.read(folder), int(os.environ.get(ATTEMPT, "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -48,6 +47,16 @@ def main(arguments: list[str]) -> int:
         watch.end(result)  # other ranks may wait for this one: nothing here may wait for them
     watch.done(result)
     return 0
+
+
+def _use_threads(told: str) -> None:
+    """As `OMP_NUM_THREADS` says, of which a fork has read an older one.
+
+    OpenMP takes a list (`4,2`: inner regions too) and passes over what is no number.
+    """
+    first = told.partition(",")[0].strip()
+    if first.isdecimal() and int(first):
+        torch.set_num_threads(int(first))
 
 
 def _attempt(folder: Path, order: Order, attempt: int) -> Result:

@@ -213,7 +213,7 @@ KINDS: list[tuple[str, Callable[[Path], None], Expected]] = [
     ("2³⁰ ways through links", many_links, Quarantined("b/level0/left/left", "behind a link")),
     ("600 folders in one another", deep, Quarantined("a" + "/d" * 99, "more than 100 folders")),
     ("a named pipe", _fifo, Quarantined("a/pipe", "no regular file")),
-    ("a picture in two splits", leaking, refused("1 contents are in more than one split")),
+    ("a picture in two splits", leaking, refused("1 content is in more than one split")),
     (
         "a picture in two classes",
         conflicting,

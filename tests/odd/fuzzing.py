@@ -261,7 +261,7 @@ def plain_values(numbers: st.SearchStrategy[int]) -> st.SearchStrategy[Any]:
     )
 
 
-CONF_FILES = ("network/cnn", "optimizer/adam", "data/digits", "experiment/digits", "config")
+CONF_FILES = ("network/cnn", "optimizer/adam", "data/images", "experiment/images", "config")
 
 
 def conf_file(name: str) -> bytes:

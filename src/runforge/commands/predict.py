@@ -18,6 +18,7 @@ from runforge.prediction_files import (
 )
 from runforge.raw_inputs import STDIN, check_paths, samples
 from runforge.sample import Rows
+from runforge.spreadsheet import inert
 
 if TYPE_CHECKING:
     from runforge.predicting import Predictor
@@ -47,13 +48,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _write(predictor: Predictor, given: Rows, output: Path | None, form: str) -> None:
-    count = 0
+    count, remarked, first = 0, 0, ""
     with quarantine_file(output) as quarantine, predictions_file(output, form) as file:
         for block in predictor.blocks(given, quarantine):
             file.write(block)
             count += len(block.ids)
+            odd = [f"{w}: {r}" for w, r in zip(block.where, block.remarks or (), strict=False) if r]
+            remarked, first = remarked + len(odd), first or next(iter(odd), "")
         if not count:
             raise _nothing(quarantine.first, quarantine.count)
+    if remarked:
+        rows = "1 sample is" if remarked == 1 else f"{remarked} samples are"
+        line = f"{rows} unlike training, see the column remark; the first: {inert(first)}"
+        print(f"predict: warning: {line}", file=sys.stderr)
     told = f"; see {quarantine_path(output)}" if output and quarantine.count else ""
     print(f"predict: {count} predicted, {quarantine.count} refused{told}", file=sys.stderr)
 

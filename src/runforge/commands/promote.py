@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from runforge import config
 from runforge.errors import ConfigError, GateRefused
+
+if TYPE_CHECKING:
+    from runforge.promotion import Decision
+    from runforge.tracking.registry import ModelVersion
+    from runforge.tracking.store import Store
+
+UNUSABLE = "no command of runforge's can use it; promote another run: `runforge promote RUN`"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -25,20 +33,36 @@ def run(options: argparse.Namespace) -> None:
         now, before = roll_back(store, settings.model or composed.settings.data.name)
         moved = {"champion": now.run_id, "previous": before.run_id}
         print(json.dumps(moved) if options.json else now.run_id)
+        _tell(store, now)
         return
     from runforge.promotion import promote
     from runforge.terminal import print_table
+    from runforge.tracking.registry import ModelVersion
 
-    decision = promote(store, project, options.run, settings)
+    decision = promote(store, project, options.run, settings, replace=options.replace_champion)
     if options.json:
         print(decision.to_json())
     else:
         rows = [(gate.name, "yes" if gate.holds else "no", gate.told) for gate in decision.gates]
         print_table(("gate", "holds", "found"), rows)
     if not decision.promoted:
-        failed = next(gate for gate in decision.gates if not gate.holds)
-        raise GateRefused(f"run {decision.run_id} is refused: {failed.name}: {failed.told}")
-    print(f"{decision.model}@champion is version {decision.version} now", file=sys.stderr)
+        raise GateRefused(_refusal(decision))
+    _tell(store, ModelVersion(decision.model, decision.version, decision.run_id))
+
+
+def _refusal(decision: Decision) -> str:
+    failed = [f'"{gate.name}": {gate.told}' for gate in decision.gates if not gate.holds]
+    which = "gate" if len(failed) == 1 else "gates"
+    return f"run {decision.run_id} is refused by the {which} {'; '.join(failed)}"
+
+
+def _tell(store: Store, now: ModelVersion) -> None:
+    from runforge.tracking.artifacts import bundle_left
+
+    champion = f"{now.name}@champion"
+    print(f"{champion} is version {now.version} now: run {now.run_id[:8]}", file=sys.stderr)
+    if bundle_left(store, now.run_id) is None:
+        print(f"promote: warning: that run's bundle is gone: {UNUSABLE}", file=sys.stderr)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -10,13 +10,17 @@ from runforge.console import json_text
 from runforge.errors import UserError
 
 if TYPE_CHECKING:
-    from runforge.tracking.find import RunInfo
+    from runforge.tracking.search import RunInfo
 
 STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED", "SCHEDULED")
 MOST = 50_000
 """As many as MLflow lists at once."""
 
-COLUMNS = ("id", "name", "status", "started", "duration", "main metric (95% interval)", "kind")
+COLUMNS = (
+    *("id", "name", "status", "started", "duration"),
+    *("validation", "main metric (95% interval)", "kind"),
+)
+"""`validation`: the main metric there, which `best` goes by."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,10 +42,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def described(run: RunInfo) -> dict[str, Any]:
-    """A run as plain JSON values; `metrics` are those with an interval."""
-    from runforge.tracking.find import KIND, PRIMARY_METRIC
+    """A run as plain JSON values.
 
-    primary = run.tags.get(PRIMARY_METRIC, "").rpartition(":")[0]
+    `chosen_by` is the validation figure that `best` goes by, among runs that have the same
+    `held_out`; `metrics` are the figures with an interval.
+    """
+    from runforge import selection
+    from runforge.tracking.best import score
+    from runforge.tracking.search import KIND, PRIMARY_METRIC
+
+    primary, by = run.tags.get(PRIMARY_METRIC, "").rpartition(":")[0], score(run)
     main = [name for name in run.metrics if _interval(run, name)[0] is not None]
     return {
         "id": run.run_id,
@@ -53,6 +63,9 @@ def described(run: RunInfo) -> dict[str, Any]:
         "kind": run.tags.get(KIND) or ("trial" if run.parent else "run"),
         "parent": run.parent,
         "error": run.tags.get("runforge.error"),
+        "data": run.data_name or None,
+        "held_out": run.tags.get(selection.HELD_OUT),
+        "chosen_by": {"name": by.metric, "value": by.value} if by is not None else None,
         "primary": _figure(run, primary) if primary in run.metrics else None,
         "metrics": [_figure(run, name) for name in main],
     }
@@ -70,11 +83,11 @@ def _interval(run: RunInfo, name: str) -> tuple[float | None, float | None]:
 def _print(runs: list[RunInfo]) -> None:
     from runforge.terminal import print_table
 
-    print_table(COLUMNS, (_row(run) for run in runs), right=("duration",))
+    print_table(COLUMNS, (_row(run) for run in runs), right=("duration", "validation"))
 
 
 def _row(run: RunInfo) -> tuple[str, ...]:
-    from runforge.terminal import with_interval
+    from runforge.terminal import rounded, with_interval
 
     about = described(run)
     primary, kind, figure = about["primary"], about["kind"], ""
@@ -87,6 +100,7 @@ def _row(run: RunInfo) -> tuple[str, ...]:
         run.status.lower(),
         run.started.astimezone().strftime("%Y-%m-%d %H:%M"),
         _duration(about["duration_s"]),
+        rounded(about["chosen_by"]["value"]) if about["chosen_by"] else "",
         figure,
         f"trial of {run.parent[:8]}" if run.parent and kind == "trial" else kind,
     )

@@ -12,6 +12,7 @@ from runforge.errors import StoreError
 from runforge.redaction import redact
 from runforge.tracking.outbox import Delivery
 from runforge.tracking.store import store_uri, sync
+from runforge.wording import counted
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,6 +35,6 @@ def run(options: argparse.Namespace) -> None:
 def _tell(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         if delivery.problem is None:
-            print(f"{delivery.run_id}: {delivery.writes} writes delivered")
+            print(f"{delivery.run_id}: {counted(delivery.writes, 'write')} delivered")
     if not deliveries:
         print("nothing waits")

@@ -10,6 +10,7 @@ from runforge.auto import Chooser
 from runforge.job import Step
 from runforge.launch import launched
 from runforge.overrides import quoted
+from runforge.preparation import check as check_data
 
 STEPS: tuple[Step, ...] = ("train", "evaluate")
 
@@ -25,7 +26,9 @@ def run(options: argparse.Namespace) -> None:
 
             sweep.run(project, overrides)
         return
-    chosen = Chooser(project).chosen(config.compose(project, overrides))
+    composed = config.compose(project, overrides)
+    check_data(project, composed.settings.data)
+    chosen = Chooser(project).chosen(composed)
     settings = chosen.composed.settings
     with launched(settings, *STEPS) as started:
         # Imported only now: a mistaken override is told seconds earlier without MLflow, and the

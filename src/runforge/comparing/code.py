@@ -10,7 +10,7 @@ from pathlib import Path
 from runforge import git
 from runforge.comparing.contenders import Contender
 from runforge.comparison import CodeChange, FileChange
-from runforge.lineage import OWN_OUTPUTS
+from runforge.places import NOT_THE_PIPELINES
 from runforge.redaction import redact
 
 _DIFF = (
@@ -75,9 +75,9 @@ def _by_git(project: Path, first: Contender, other: Contender, *, diff: bool) ->
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects.decode().strip(),
         }
         trees = [_tree(top, one, Path(folder), environment) for one in (first, other)]
-        others = ("--", ":/", *(f":(exclude,top,glob)**/{name}" for name in OWN_OUTPUTS))
-        counted = git.run(top, *_DIFF, "--numstat", "-z", *trees, *others, environment=environment)
-        text = git.run(top, *_DIFF, *trees, *others, environment=environment) if diff else b""
+        between = (*trees, *NOT_THE_PIPELINES)
+        counted = git.run(project, *_DIFF, "--numstat", "-z", *between, environment=environment)
+        text = git.run(project, *_DIFF, *between, environment=environment) if diff else b""
     files = tuple(_file(line) for line in git.names(counted))
     return CodeChange(("", ""), files, diff=redact(text.decode(errors="replace")))
 

@@ -15,9 +15,11 @@ from runforge.errors import StoreError, UserError
 from runforge.lineage_file import CHANGES, CONFIGURATION, DESCRIPTION, FOLDER, REQUIREMENTS
 from runforge.predictions import Predictions
 from runforge.prepared import MANIFEST
-from runforge.tracking.artifacts import PREDICTIONS, fetch_file
-from runforge.tracking.find import KIND, RunInfo, find_run
+from runforge.tracking.artifacts import PREDICTIONS, fetch_file, lost_artifacts
+from runforge.tracking.find import find_runs
+from runforge.tracking.search import KIND, RunInfo
 from runforge.tracking.store import Store
+from runforge.tracking.values import facts
 
 MOST_RUNS = 26
 """As many as there are letters to call them by."""
@@ -38,6 +40,8 @@ class Contender:
     """What was not committed; empty where nothing was, or nothing is known of it."""
     folder: Path
     """Where the copies of its files lie."""
+    facts: dict[str, str]
+    """Of its origin and machine, by the names of tags."""
 
     @property
     def fingerprint(self) -> str:
@@ -51,7 +55,7 @@ def contenders(store: Store, references: Sequence[str], folder: Path) -> list[Co
     Raises `UserError` where one is not found, is given twice, has not finished or was not
     evaluated, or where they learned different kinds of target.
     """
-    infos = [find_run(store, reference) for reference in references]
+    infos = find_runs(store, references)
     _refuse_twice(infos, references)
     for info in infos:
         _refuse_unfinished(info)
@@ -77,8 +81,9 @@ def _refuse_twice(infos: Sequence[RunInfo], references: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for info, reference in zip(infos, references, strict=True):
         if info.run_id in seen:
-            what = f"{seen[info.run_id]!r} and {reference!r} are the same run {info}"
-            raise UserError(what, mend="name different runs: `runforge runs` lists them")
+            what = f"{seen[info.run_id]} and {reference} are the same run {info}"
+            mend = "name another (`runforge runs`) or train one: `runforge train network=mlp`"
+            raise UserError(what, mend=mend)
         seen[info.run_id] = reference
 
 
@@ -99,6 +104,7 @@ def _contender(store: Store, info: RunInfo, folder: Path) -> Contender:
     predictions = fetched(PREDICTIONS)
     if predictions is None:
         what = f"run {info} has no evaluation ({PREDICTIONS})"
+        what += lost_artifacts(store, info.run_id)
         raise StoreError(what, mend="evaluate it: `dvc repro evaluate`, or name another run")
     configuration, requirements = fetched(CONFIGURATION), fetched(REQUIREMENTS)
     lineage = fetched(f"{FOLDER}/{DESCRIPTION}")
@@ -111,6 +117,7 @@ def _contender(store: Store, info: RunInfo, folder: Path) -> Contender:
         code=lineage_file.read(lineage).code if lineage else {},
         patch=patch.read_bytes() if patch else b"",
         folder=folder,
+        facts=facts(store, info, folder),
     )
 
 

@@ -17,7 +17,7 @@ FACTS = (
     *("python", "platform", "cpu", "gpus", "device", "processes", "threads", "determinism"),
     *("data_dvc_hash",),
 )
-"""What of a run's tags `runforge.…` its environment is made of, beside its packages."""
+"""What of a run's facts `runforge.…` its environment is made of, beside its packages."""
 
 
 def configuration(contenders: Sequence[Contender]) -> tuple[Changed, ...]:
@@ -30,8 +30,8 @@ def configuration(contenders: Sequence[Contender]) -> tuple[Changed, ...]:
 
 def environment(contenders: Sequence[Contender]) -> tuple[Changed, ...]:
     """Facts of the machine, then packages by version."""
-    tags = [one.info.tags for one in contenders]
-    facts = [{n: t[f"runforge.{n}"] for n in FACTS if f"runforge.{n}" in t} for t in tags]
+    told = [one.facts for one in contenders]
+    facts = [{n: t[f"runforge.{n}"] for n in FACTS if f"runforge.{n}" in t} for t in told]
     return (*_changed(facts), *_changed([_pins(one.requirements) for one in contenders]))
 
 
@@ -58,13 +58,14 @@ def data(
         return DataChange(fingerprints, note=note)
     was, now = (_used(path) for path in (paths[0], paths[1]))
     both = [name for name in was if name in now]
-    return DataChange(
-        fingerprints,
-        added=tuple(name for name in now if name not in was),
-        removed=tuple(name for name in was if name not in now),
-        relabelled=_moved(both, was, now, "label"),
-        moved=_moved(both, was, now, "split"),
-    )
+    if note := _renamed(was, now):
+        return DataChange(fingerprints, note=note)
+    added = tuple(name for name in now if name not in was)
+    removed = tuple(name for name in was if name not in now)
+    relabelled, moved = _moved(both, was, now, "label"), _moved(both, was, now, "split")
+    named = (*added, *removed, *(one.sample_id for one in (*relabelled, *moved)))
+    places = {name: (now if name in now else was)[name].where for name in named}
+    return DataChange(fingerprints, added, removed, relabelled, moved, places=places)
 
 
 def _used(path: Path) -> dict[str, Entry]:
@@ -74,6 +75,20 @@ def _used(path: Path) -> dict[str, Entry]:
         mend = "compare other runs"
         raise DataError(f"no whole manifest ({error})", where=str(path), mend=mend) from error
     return {entry.id: entry for entry in entries if entry.id and entry.row is not None}
+
+
+def _renamed(was: Mapping[str, Entry], now: Mapping[str, Entry]) -> str:
+    """That most samples lie where they lay and are called otherwise; empty where they are not."""
+    ids = {(entry.where, entry.label): name for name, entry in now.items()}
+    there = [(name, ids.get((entry.where, entry.label))) for name, entry in was.items()]
+    other = sum(found is not None and found != name for name, found in there)
+    if 2 * other <= len(was):
+        return ""
+    return (
+        f"{other} of {len(was)} samples have the same place and label and other ids: their cells"
+        " were changed, or one run is of a version that took the ids of a table's rows from the"
+        " chosen columns alone; train it again to compare sample by sample"
+    )
 
 
 def _moved(

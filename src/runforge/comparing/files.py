@@ -39,8 +39,8 @@ def write_comparison(
     for number, content in pictures.items():
         name = f"confusion_change_{comparison.runs[number].letter}.png"
         (folder / name).write_bytes(content)
-    flipped = any(move.lost or move.won for move in moves)
-    shown = samples_shown(project, fingerprints) if flipped else None
+    flipped = {flip.sample_id for move in moves for flip in (*move.lost, *move.won)}
+    shown = samples_shown(project, fingerprints, flipped) if flipped else None
     html = comparison_page(
         comparison,
         pictures=pictures,

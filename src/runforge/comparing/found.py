@@ -14,13 +14,14 @@ from runforge.errors import UserError
 from runforge.metrics.common import common_samples
 from runforge.metrics.paired import pairs, winner
 from runforge.tracking.store import Store
+from runforge.wording import counted
 
 
 def check_references(references: Sequence[str]) -> None:
     """Raises `UserError` where a comparison can't be of so many runs."""
     if not 2 <= len(references) <= MOST_RUNS:
         mend = f"name 2 to {MOST_RUNS} runs: `runforge runs` lists them"
-        raise UserError(f"{len(references)} runs can't be compared", mend=mend)
+        raise UserError(f"{counted(len(references), 'run')} can't be compared", mend=mend)
 
 
 def compare(
@@ -54,7 +55,7 @@ def compare(
         pairs=tested,
         moves=samples.moves(common),
         winner=best,
-        verdicts=words.verdicts(runs, tested, best),
+        verdicts=words.verdicts(runs, tested, best, common),
     )
     return comparison, found
 

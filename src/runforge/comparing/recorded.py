@@ -7,9 +7,9 @@ from pathlib import Path
 
 from runforge.comparing.files import test_rows
 from runforge.comparison import Comparison
-from runforge.tracking.find import COMPARISON, KIND
 from runforge.tracking.run import Run, true_status
-from runforge.tracking.store import Store
+from runforge.tracking.search import COMPARISON, KIND
+from runforge.tracking.store import Store, for_comparisons
 
 COMPARED = "runforge.compared"
 """The tag with the ids of the runs that were compared, in their order."""
@@ -20,7 +20,10 @@ FOLDER, TABLE = "comparison", "comparison_table.json"
 
 
 def record(store: Store, comparison: Comparison, folder: Path, command: str) -> str:
-    """Records the files in `folder` and the differences as metrics; returns the run's id."""
+    """Records the files in `folder` and the differences as metrics; returns the run's id.
+
+    In an experiment of their own, beside the one of the runs.
+    """
     name = " vs ".join(run.name for run in comparison.runs)
     tags = {
         KIND: COMPARISON,
@@ -28,7 +31,7 @@ def record(store: Store, comparison: Comparison, folder: Path, command: str) -> 
         "runforge.command": command,
         NOTE: _note(comparison),
     }
-    run = Run.start(store, name, tags)
+    run = Run.start(for_comparisons(store), name, tags)
     with true_status(run):
         run.log_figures(dict(_figures(comparison)))
         run.log_folder(folder, FOLDER)
@@ -37,16 +40,15 @@ def record(store: Store, comparison: Comparison, folder: Path, command: str) -> 
 
 
 def _figures(comparison: Comparison) -> Iterator[tuple[str, float | None]]:
-    """By metric; of more than two runs by pair and metric."""
+    """By metric; of more than two runs by pair and metric.
+
+    Intervals and p-values are in the table and the files: a chart for each says nothing.
+    """
     for pair in comparison.pairs:
         first, second = comparison.letters(pair)
         prefix = "" if len(comparison.pairs) == 1 else f"{first}-{second}/"
         for found in pair.differences:
-            name = f"difference/{prefix}{found.metric}"
-            yield name, found.difference
-            yield f"{name}_low", found.low
-            yield f"{name}_high", found.high
-            yield f"{name}_p_value", found.p_value
+            yield f"difference/{prefix}{found.metric}", found.difference
 
 
 def _note(comparison: Comparison) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from runforge.comparing.words import few_samples
 from runforge.comparison import Compared, Flip, Moves, Samples
 from runforge.metrics.common import Common
 from runforge.metrics.together import confusion_counts
@@ -39,7 +40,7 @@ def described(runs: Sequence[Compared], given: Sequence[Predictions], common: Co
     splits = tuple(one.split for one in given)
     if len(set(splits)) > 1:
         notes.append(f"The splits differ: {', '.join(splits)}.")
-    return Samples(splits, common.evaluated, compared, tuple(notes))
+    return Samples(splits, common.evaluated, compared, (*notes, *few_samples(common)))
 
 
 def _extent(runs: Sequence[Compared], common: Common, compared: int) -> str:

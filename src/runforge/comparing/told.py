@@ -6,19 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runforge.comparing.words import p_text
 from runforge.comparison import Changed, CodeChange, Comparison, DataChange, Metric, Moves
-from runforge.metrics.paired import Difference, Pair
-from runforge.terminal import print_table, printable, rounded, with_interval
+from runforge.metrics.paired import Difference, Pair, p_text
+from runforge.terminal import fits, print_table, print_text, printable, rounded, with_interval
 
 MOST = 20
 """Rows of a list; the JSON has all."""
 
 MOST_CLASSES = 20
-"""Classes up to which the change is shown as a matrix."""
+"""Classes up to which the change is shown as a matrix, where there is room for one."""
 
 NAMED = 5
-"""Ids on one line."""
+"""Samples on one line."""
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -38,7 +37,7 @@ def print_comparison(comparison: Comparison) -> None:
     for move in comparison.moves:
         _print_moves(comparison, move)
     for line in (*comparison.samples.notes, *comparison.verdicts):
-        print(printable(line))
+        print_text(line)
 
 
 def _print_changed(title: str, letters: Sequence[str], changes: Sequence[Changed]) -> None:
@@ -60,30 +59,30 @@ def _print_data(title: str, change: DataChange) -> None:
         print(f"{title}: no difference")
         return
     was, now = (one[:12] or "unknown" for one in change.fingerprints)
-    print(f"{title}: prepared set {was} → {now}")
+    print_text(f"{title}: prepared set {was} → {now}")
     if change.note:
-        print(f"  {printable(change.note)}")
+        print_text(f"  {change.note}")
     for name, ids in (("added", change.added), ("removed", change.removed)):
         if ids:
-            print(f"  {len(ids)} {name}: {_first(ids)}")
+            print_text(f"  {len(ids)} {name}: {_first([change.places[one] for one in ids])}")
     for name, moved in (("relabelled", change.relabelled), ("in another split", change.moved)):
         if moved:
-            listed = [f"{one.sample_id} ({one.was} → {one.now})" for one in moved]
-            print(f"  {len(moved)} {name}: {_first(listed)}")
+            listed = [f"{change.places[one.sample_id]} ({one.was} → {one.now})" for one in moved]
+            print_text(f"  {len(moved)} {name}: {_first(listed)}")
 
 
 def _first(texts: Sequence[str]) -> str:
     more = ", …" if len(texts) > NAMED else ""
-    return printable(", ".join(texts[:NAMED]) + more)
+    return ", ".join(texts[:NAMED]) + more
 
 
 def _print_code(title: str, change: CodeChange) -> None:
     if not change.files and not change.notes and len(set(change.states)) == 1:
         print(f"{title}: no difference")
         return
-    print(f"{title}: {' → '.join(change.states)}")
+    print_text(f"{title}: {' → '.join(change.states)}")
     for note in change.notes:
-        print(f"  {printable(note)}")
+        print_text(f"  {note}")
     if change.files:
         rows = [(f.path, _lines("+", f.added), _lines("−", f.removed)) for f in change.files]
         print_table(("file", "added", "removed"), rows[:MOST], right=("added", "removed"))
@@ -106,8 +105,8 @@ def _print_metrics(letters: Sequence[str], metrics: Sequence[Metric]) -> None:
 
 def _print_pair(letters: tuple[str, str], pair: Pair, comparison: Comparison) -> None:
     first, second = letters
-    title = f"{second} against {first}, the same {comparison.samples.compared} samples"
-    columns = (title, first, second, "difference (95% interval)", "p", "better", "test")
+    print_text(f"{second} against {first}, the same {comparison.samples.compared} samples:")
+    columns = ("metric", first, second, "difference (95% interval)", "p", "better", "test")
     print_table(columns, [_row(letters, one) for one in pair.differences], right=("p",))
 
 
@@ -115,7 +114,7 @@ def _row(letters: tuple[str, str], found: Difference) -> tuple[str, ...]:
     difference = "–" if found.difference is None else f"{found.difference:+.4f}"
     if found.low is not None and found.high is not None:
         difference += f" ({found.low:+.4f} – {found.high:+.4f})"
-    better = {"first": letters[0], "second": letters[1], None: "no more than chance"}[found.winner]
+    better = {"first": letters[0], "second": letters[1], None: "neither"}[found.winner]
     numbers = rounded(found.first), rounded(found.second)
     return (found.metric, *numbers, difference, p_text(found.p_value), better, found.test)
 
@@ -123,19 +122,19 @@ def _row(letters: tuple[str, str], found: Difference) -> tuple[str, ...]:
 def _print_moves(comparison: Comparison, move: Moves) -> None:
     first, second = comparison.runs[0].letter, comparison.runs[move.second].letter
     if not move.classes:
-        print(f"errors of {second} against {first}: the page names those that changed most")
+        print_text(f"errors of {second} against {first}: the page names those that changed most")
         return
     counts = f"{len(move.lost)} from right to wrong, {len(move.won)} from wrong to right"
-    print(f"samples that flipped from {first} to {second}: {counts}")
+    print_text(f"samples that flipped from {first} to {second}: {counts}")
     if not move.change.any():
         print("confusion matrix: no difference")
-    elif len(move.classes) <= MOST_CLASSES:
-        title = f"confusion, {second} less {first}: true ↓, predicted →"
-        rows = zip(move.classes, move.change, strict=True)
-        table = [
-            (name, *("·" if n == 0 else f"{n:+d}" for n in row.tolist())) for name, row in rows
-        ]
-        print_table((title, *move.classes), table, right=move.classes)
+        return
+    title = f"confusion, {second} less {first}: true ↓, predicted →"
+    rows = zip(move.classes, move.change, strict=True)
+    table = [(name, *("·" if n == 0 else f"{n:+d}" for n in row.tolist())) for name, row in rows]
+    columns = (title, *move.classes)
+    if len(move.classes) <= MOST_CLASSES and fits(columns, table):
+        print_table(columns, table, right=move.classes)
     else:
         _print_cells(move)
 

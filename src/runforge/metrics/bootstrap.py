@@ -46,6 +46,13 @@ class Interval:
     low: float | None
     high: float | None
 
+    @property
+    def is_point(self) -> bool:
+        """No resample differs, but for the rounding of sums."""
+        if self.low is None or self.high is None:
+            return False
+        return self.high - self.low <= 1e-12 * abs(self.high)
+
 
 def percentile_interval(resampled: np.ndarray) -> Interval:
     """The middle 95% of the resamples that define the metric, `resampled` [R]."""

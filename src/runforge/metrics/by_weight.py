@@ -88,7 +88,7 @@ def _mean_of_defined(parts: list[np.ndarray], size: int) -> np.ndarray:
 
 
 def _of_sums(columns: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    as_float = weights.astype(np.float64)
+    as_float = np.asarray(weights, np.float64)
     squared, absolute, moved, moved_squared = (as_float @ columns).T
     count = as_float.sum(axis=1)
     variation = moved_squared - moved**2 / count

@@ -9,15 +9,17 @@ else follows from the confusion matrix or is one line of numpy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from runforge.metrics import at_bound
 from runforge.metrics.answers import Answers
+from runforge.metrics.balance import FEW, few_note, imbalanced
+from runforge.metrics.baseline import of_classes
 from runforge.metrics.bootstrap import (
-    TAIL,
     Interval,
     Subset,
     collect,
@@ -26,7 +28,14 @@ from runforge.metrics.bootstrap import (
     resampled_weights,
 )
 from runforge.metrics.calibration import centred
-from runforge.metrics.figures import Confusion, Figure, Figures, non_finite_figure, non_finite_note
+from runforge.metrics.figures import (
+    NO_RESAMPLE_DIFFERS,
+    Confusion,
+    Figure,
+    Figures,
+    non_finite_figure,
+    non_finite_note,
+)
 from runforge.metrics.names import ABOUT_CLASSES, LOWER, MAIN_OF_CLASSES
 from runforge.metrics.rates import averages_of, class_rows
 from runforge.predictions import Predictions
@@ -45,11 +54,14 @@ _NAMED = 3
 """Absent classes that a remark names."""
 
 
-def classification_figures(predictions: Predictions, *, resamples: int, seed: int) -> Figures:
+def classification_figures(
+    predictions: Predictions, *, resamples: int, seed: int, usual: int | None = None
+) -> Figures:
     """All figures, the main ones with their 95% interval from `resamples` resamples.
 
     Samples with an output that is not finite count in `non_finite` and in nothing else. The same
-    predictions and seed give the same numbers.
+    predictions and seed give the same numbers. `usual`: the class that the model is held against,
+    as if that were always the answer; None: against nothing.
     """
     skipped, notes = non_finite_figure(predictions.non_finite), _notes(predictions)
     finite = predictions.only_finite()
@@ -59,13 +71,19 @@ def classification_figures(predictions: Predictions, *, resamples: int, seed: in
         return Figures({**undefined, "non_finite": skipped}, MAIN, notes=notes)
     answers = Answers.of(finite)
     confusion = Confusion(finite.classes, answers.counts)
+    baseline = None if usual is None else of_classes(answers, usual)
     return Figures(
-        metrics={**_metrics(answers, resamples, seed), "non_finite": skipped},
+        metrics={
+            **_metrics(answers, resamples, seed),
+            **({} if baseline is None else baseline.metrics),
+            "non_finite": skipped,
+        },
         main=MAIN,
         per_class=class_rows(confusion),
         confusion=confusion,
         curves=answers.curves(),
-        notes=(*notes, *_absence(answers.absent)),
+        notes=(*notes, *_remarks(answers), *_absence(answers.absent)),
+        baseline=baseline,
     )
 
 
@@ -81,8 +99,8 @@ def _figure(name: str, value: float, interval: Interval | None, answers: Answers
     reason = _remark(answers) if name in AVERAGED and answers.absent else ""
     if interval is None:
         return _plain(name, value, reason)
-    if interval.low == interval.high:
-        reason = reason or "every resample gives this value: too few samples or errors to tell more"
+    if interval.low is None:
+        reason = reason or NO_RESAMPLE_DIFFERS
     return replace(_plain(name, value, reason), low=interval.low, high=interval.high)
 
 
@@ -104,7 +122,28 @@ def _intervals(
     error = "calibration_error"
     resampled[error] = centred(resampled[error], values[error])
     found = {name: percentile_interval(resampled[name]) for name in MAIN}
-    return {**found, "accuracy": _exact_at_the_ends(found["accuracy"], answers.counts)}
+    return {name: _honest(name, found[name], answers, values) for name in MAIN}
+
+
+def _honest(
+    name: str, interval: Interval, answers: Answers, values: Mapping[str, float]
+) -> Interval:
+    """The interval, or where no resample differs one that does not pretend to know all."""
+    of_counts = {
+        "accuracy": at_bound.accuracy,
+        "balanced_accuracy": at_bound.balanced_accuracy,
+        "f1_macro": at_bound.f1_macro,
+    }
+    exact = of_counts[name](answers.counts) if name in of_counts else None
+    if exact is not None or not interval.is_point:
+        return exact or interval
+    positives = answers.counts.sum(axis=1)[answers.ranked]
+    if name == "roc_auc" and len(positives):
+        areas = np.array([standing.roc_auc() for standing in answers.standings])
+        return at_bound.roc_auc(areas, positives, len(answers.targets))
+    if name == "average_precision" and values[name] == 1:
+        return at_bound.average_precision(positives)
+    return Interval(None, None)
 
 
 def _resampled_by_weight(
@@ -117,18 +156,24 @@ def _resampled_by_weight(
     return {n: subset.rescale(part, float(own[n][0]), values[n]) for n, part in drawn.items()}
 
 
-def _exact_at_the_ends(interval: Interval, counts: np.ndarray) -> Interval:
-    """Clopper and Pearson's interval where all or none are right: no resample differs there."""
-    count, hits = int(counts.sum()), int(np.trace(counts))
-    if hits == count:
-        return Interval(TAIL ** (1 / count), 1.0)
-    if hits == 0:
-        return Interval(0.0, 1 - TAIL ** (1 / count))
-    return interval
-
-
 def _notes(predictions: Predictions) -> tuple[str, ...]:
     return non_finite_note(predictions.non_finite, len(predictions.ids))
+
+
+def _remarks(answers: Answers) -> Iterator[str]:
+    """What makes the figures say less than they seem to."""
+    support, count = answers.counts.sum(axis=1), len(answers.targets)
+    taken = np.flatnonzero(answers.counts.sum(axis=0))
+    if len(taken) == 1 and np.count_nonzero(support) > 1:
+        name = answers.classes[taken[0]]
+        yield f"Every sample is taken for {name!r}: the model tells no class from another."
+    if imbalanced(support):
+        largest = int(support.argmax())
+        told = f"{support[largest] / count:.1%} of the samples are of the class"
+        about = "accuracy says little, balanced accuracy says how well each class is found"
+        yield f"{told} {answers.classes[largest]!r}: {about}."
+    if count < FEW:
+        yield few_note(count)
 
 
 def _absence(absent: Sequence[str]) -> tuple[str, ...]:

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from runforge.metrics.baseline import Baseline
+
+METRICS, MAIN_METRICS = "metrics.json", "main_metrics.json"
+"""Files of an evaluation: every number; the main metrics alone, without ends of intervals."""
+
+NOTES = "notes.txt"
+"""What a person should read beside the numbers, a line each."""
+
+NO_RESAMPLE_DIFFERS = "every resample gives this value: no interval can be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,13 @@ class Figures:
     scatter: Scatter | None = None
     notes: tuple[str, ...] = ()
     """Sentences that a reader must see beside the numbers."""
+    baseline: Baseline | None = None
+    """What always giving the same answer comes to, and whether this is better."""
+
+    def told(self) -> tuple[str, ...]:
+        """What a person should read beside the numbers, a line each."""
+        held = (f"The model is {self.baseline.told}.",) if self.baseline else ()
+        return (*held, *self.notes)
 
     def undefined(self) -> dict[str, str]:
         """The metrics without a value, each with the reason."""
@@ -118,6 +136,11 @@ class Figures:
             parts = {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
             flat.update({key: float(part) for key, part in parts.items() if part is not None})
         return flat
+
+    def main_numbers(self) -> dict[str, float]:
+        """Flat name → number of the main metrics alone; what is undefined is left out."""
+        values = {name: self.metrics[name].value for name in self.main}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def non_finite_figure(count: int) -> Figure:

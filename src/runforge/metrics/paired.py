@@ -3,9 +3,16 @@
 * Accuracy: McNemar's exact test (McNemar, *Note on the sampling error of the difference between
   correlated proportions*, 1947). Only samples that one model gets right and the other does not
   say anything; if neither is better, each of them is a fair coin.
+* Balanced accuracy: the same with the classes weighed alike. Each sample that only one model gets
+  right is a fair coin that counts 1 / (samples of its class); a permutation test (Fisher, *The
+  design of experiments*, 1935, chapter 3), by 20,000 draws.
 * The rest: the paired bootstrap. Both models are measured on the same resamples, so what makes a
   sample easy for both cancels; the p-value is twice the share of resamples on the far side of 0
-  (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 13 and 15).
+  (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 13 and 15). Of fewer
+  than 30 samples it would be too small, and there is none.
+
+The main metric of classes is accuracy, or where they are imbalanced balanced accuracy: that depends
+on what is true alone, not on what a model answers, so that choosing it makes no chance larger.
 * More than two models: each pair, the p-values after Holm (*A simple sequentially rejective
   multiple test procedure*, 1979): of all pairs that are told apart, at most 5% of the time any is
   chance.
@@ -23,6 +30,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import bdtr
 
+from runforge.metrics.balance import FEW
 from runforge.metrics.bootstrap import percentile_interval
 from runforge.metrics.common import Common
 from runforge.metrics.names import LOWER
@@ -31,7 +39,10 @@ from runforge.metrics.together import RESAMPLES, Measured, measured, names_of
 LEVEL = 0.05
 """A p-value below it is more than chance."""
 
-MCNEMAR, BOOTSTRAP = "exact McNemar", "paired bootstrap"
+MCNEMAR, PERMUTATION, BOOTSTRAP = "exact McNemar", "paired permutation", "paired bootstrap"
+
+DRAWS = 20_000
+"""Permutations that are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ def pairs(common: Common, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple
     models = measured(common, resamples, np.random.default_rng(seed))
     names = names_of(common)
     found = [
-        Pair(a, b, tuple(_difference(n, models[a], models[b]) for n in names))
+        Pair(a, b, tuple(difference(n, models[a], models[b]) for n in names))
         for a, b in combinations(range(len(models)), 2)
     ]
     return tuple(_corrected(found))
@@ -109,6 +120,45 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), told, 0.5)))
 
 
+def by_class(only_first: np.ndarray, only_second: np.ndarray, support: np.ndarray) -> float:
+    """p-value for so many samples of each class that only one of two models gets right, [C] each.
+
+    `support`: samples of each class, int64 [C]. The same numbers give the same value.
+    """
+    told = only_first + only_second
+    kept = told > 0
+    told, weights = told[kept], 1 / support[kept]
+    seen = abs((only_second - only_first)[kept] @ weights)
+    coins = np.random.default_rng(0).binomial(told, 0.5, size=(DRAWS, len(told)))
+    drawn = np.abs((2 * coins - told) @ weights)
+    # As far as that in one of one more draws: the one that was seen.
+    return float((1 + np.count_nonzero(drawn >= seen * (1 - 1e-9))) / (1 + DRAWS))
+
+
+def visible(told: int, count: int) -> float | None:
+    """The least difference of accuracy that McNemar's test tells from chance.
+
+    Of `count` samples of which only one model gets `told` right; None: no difference of so few.
+    """
+    for lost in range(told // 2, -1, -1):
+        if mcnemar(lost, told - lost) < LEVEL:
+            return (told - 2 * lost) / count
+    return None
+
+
+def p_text(p_value: float | None) -> str:
+    """A p-value as a person reads it; a dash where there is none."""
+    if p_value is None:
+        return "–"
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def p_sign(p_value: float | None) -> str:
+    """The same after a sign: `= 0.042`, `< 0.001`."""
+    text = p_text(p_value)
+    return f"= {text}" if text[0].isdigit() else text
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values of several tests, each as large as it must be for all of them to hold together."""
     order = np.argsort(p_values)
@@ -125,7 +175,8 @@ def resampled_p_value(differences: np.ndarray) -> float:
     return float(min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1)))
 
 
-def _difference(name: str, first: Measured, second: Measured) -> Difference:
+def difference(name: str, first: Measured, second: Measured) -> Difference:
+    """One metric of two models that are measured on the same resamples of the same samples."""
     better: Literal["higher", "lower"] = "lower" if name in LOWER else "higher"
     a, b = first.values[name], second.values[name]
     if np.isnan(a) or np.isnan(b):
@@ -136,13 +187,22 @@ def _difference(name: str, first: Measured, second: Measured) -> Difference:
     if name == "calibration_error":
         moved = moved - np.median(moved) + b - a  # see `calibration.centred`
     interval = percentile_interval(moved)
-    test, p_value = BOOTSTRAP, resampled_p_value(moved)
-    if name == "accuracy":
-        assert first.right is not None and second.right is not None
-        only_first = np.count_nonzero(first.right & ~second.right)
-        only_second = np.count_nonzero(second.right & ~first.right)
-        test, p_value = MCNEMAR, mcnemar(int(only_first), int(only_second))
+    test, p_value = _tested(name, first, second, moved)
     return Difference(name, a, b, interval.low, interval.high, p_value, test, better)
+
+
+def _tested(
+    name: str, first: Measured, second: Measured, moved: np.ndarray
+) -> tuple[str, float | None]:
+    """The test of a metric, and its p-value."""
+    if name in ("accuracy", "balanced_accuracy"):
+        (only_first, support), (only_second, _) = _told(first, second), _told(second, first)
+        if name == "accuracy":
+            return MCNEMAR, mcnemar(int(only_first.sum()), int(only_second.sum()))
+        return PERMUTATION, by_class(only_first, only_second, support)
+    if first.count < FEW:
+        return "too few samples", None
+    return BOOTSTRAP, resampled_p_value(moved)
 
 
 def _corrected(found: Sequence[Pair]) -> list[Pair]:
@@ -156,3 +216,10 @@ def _corrected(found: Sequence[Pair]) -> list[Pair]:
         )
     rows = zip(*columns, strict=True)
     return [replace(pair, differences=tuple(row)) for pair, row in zip(found, rows, strict=True)]
+
+
+def _told(model: Measured, other: Measured) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of each class that only this model gets right, and of each class, int64 [C]."""
+    assert model.right is not None and other.right is not None and model.targets is not None
+    support = np.bincount(model.targets)
+    return np.bincount(model.targets[model.right & ~other.right], minlength=len(support)), support

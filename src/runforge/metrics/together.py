@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runforge.metrics import by_weight
+from runforge.metrics.balance import imbalanced
 from runforge.metrics.bootstrap import Subset, resampled_weights
 from runforge.metrics.common import Common
 from runforge.metrics.names import MAIN_OF_CLASSES, MAIN_OF_VALUES
@@ -31,6 +32,10 @@ class Measured:
 
     right: np.ndarray | None
     """bool [N]; None where the target is a value."""
+    targets: np.ndarray | None
+    """int64 [N]: the class that each sample is of; None where the target is a value."""
+    count: int
+    """N."""
     values: dict[str, float]
     """nan where undefined."""
     resampled: dict[str, np.ndarray]
@@ -39,9 +44,13 @@ class Measured:
 
 def names_of(common: Common) -> tuple[str, ...]:
     """The metrics that can be compared, the main one first."""
-    if not common.predictions[0].classes:
+    model = common.predictions[0]
+    if not model.classes:
         return MAIN_OF_VALUES
-    return MAIN_OF_CLASSES if common.same_classes else OF_COUNTS
+    names = MAIN_OF_CLASSES if common.same_classes else OF_COUNTS
+    if not imbalanced(np.bincount(model.targets)):
+        return names
+    return ("balanced_accuracy", *(name for name in names if name != "balanced_accuracy"))
 
 
 def measured(common: Common, resamples: int, generator: np.random.Generator) -> list[Measured]:
@@ -72,6 +81,8 @@ def _of(
     drawn = {name: np.concatenate([part[name] for part in parts]) for name in numbers}
     return Measured(
         right=model.predicted == model.targets if model.classes else None,
+        targets=model.targets if model.classes else None,
+        count=len(model.ids),
         values=numbers,
         resampled={n: subset.rescale(drawn[n], float(own[n][0]), numbers[n]) for n in drawn},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,29 @@ def worst_cases(predictions: Predictions, count: int) -> tuple[Case, ...]:
     if predictions.classes:
         return tuple(_class_case(predictions, row) for row in _class_order(predictions)[:count])
     return tuple(_value_case(predictions, row) for row in _value_order(predictions)[:count])
+
+
+def wrong_count(predictions: Predictions) -> int | None:
+    """Samples whose answer is not the truth; None where it is a matter of degree."""
+    if not predictions.classes:
+        return None
+    return int(np.count_nonzero(predictions.predicted != predictions.targets))
+
+
+def sections(cases: Sequence[Case], wrong: int | None) -> tuple[tuple[str, slice], ...]:
+    """The cases as a person should read them: a heading, and which of `cases` are under it.
+
+    `wrong`: how many samples are wrong, whether they are among the cases or not.
+    """
+    if wrong is None:
+        return (("Largest errors", slice(None)),)
+    shown = sum(case.right is False for case in cases)
+    of = f"{shown} of {wrong}" if shown < wrong else str(wrong)
+    parts = (
+        (f"Wrong answers: {of}", slice(shown)),
+        ("Right, but least sure", slice(shown, None)),
+    )
+    return tuple(part for part in parts if cases[part[1]])
 
 
 def _class_order(predictions: Predictions) -> list[int]:

@@ -7,14 +7,21 @@ standardised, then an indicator for each column that has missing cells, then eac
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runforge import giveaways, groups
+from runforge.cell_forms import category_index
+from runforge.column_kinds import TEXT, kind_of, of_categories, of_numbers, tell, tell_left_out
 from runforge.errors import ConfigError, DataError, Refused
 from runforge.ordering import natural_order
-from runforge.sample import PackedRows, Raw, Shown, parse_number
+from runforge.overrides import typed
+from runforge.sample import Examined, PackedRows, Raw, Shown, parse_number, parse_numbers
+from runforge.single_precision import origin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +30,9 @@ MAX_CATEGORIES = 1000
 """More than that in one column is no category but a name, a text or a number gone wrong."""
 
 UNKNOWN = -1.0
+
+COUNTED_ROWS = 4096
+"""Rows whose cells are counted at a time."""
 
 FEWEST_NUMBERS, MOST_OTHERS = 5, 0.2
 """A column of so many different numbers, and of at most this share of other texts, is no category
@@ -35,7 +45,8 @@ class Table:
     `numbers`, `categories`: names of columns; a column that neither lists is a number when each of
     its cells that is not missing reads as a finite number, else a category. A missing number is
     replaced by the training split's median. A category that training never saw, and one that is
-    missing, give zeros only.
+    missing, give zeros only. A column that neither lists is left out, and a person told, where it
+    is empty or constant, an id, a date, or text that is hardly ever the same.
     """
 
     def __init__(self, *, numbers: list[str] | None, categories: list[str] | None) -> None:
@@ -47,36 +58,63 @@ class Table:
             )
 
     def layout(self, raws: Iterable[Raw]) -> dict[str, Any]:
-        """`numbers`, `categories` with their values, `indicators`: the columns with missing cells.
+        """`numbers`, `categories` with their values, `indicators`: the columns with missing cells;
+        `left_out`: columns that are not learned from, with the kind that each is of.
 
+        `origins`, of numbers that 32-bit floats tell apart only when counted from there: by name.
         Raises `DataError` where the columns don't fit what the configuration names.
         """
-        columns: dict[str, dict[str | None, None]] = {}
-        for raw in raws:
-            for name, cell in _cells(raw).items():
-                columns.setdefault(name, {})[cell] = None
+        columns = _counted(raws)
         self._check_names(columns)
         values = {name: [v for v in cells if v is not None] for name, cells in columns.items()}
-        numbers = [name for name in columns if self._is_number(name, values[name])]
-        categories = [name for name in columns if name not in numbers]
+        parsed = {name: parse_numbers(values[name]) for name in columns}
+        left_out = self._left_out(columns, parsed)
+        kept = [name for name in columns if name not in left_out]
+        numbers = [name for name in kept if self._is_number(name, parsed[name])]
+        categories = [name for name in kept if name not in numbers]
         for name in categories:
             if name not in self.categories:
                 _check_category(name, values[name])
+        origins = {n: o for n in numbers if (o := _origin(values[n], parsed[n]))}
+        _tell(columns, parsed, numbers, categories)
         return {
+            **({"origins": origins} if origins else {}),
             "numbers": numbers,
             "categories": [_category(name, values[name]) for name in categories],
             "indicators": [name for name in (*numbers, *categories) if None in columns[name]],
+            "left_out": left_out,
         }
+
+    def _left_out(
+        self, columns: Mapping[str, Counter[str | None]], parsed: Mapping[str, np.ndarray | None]
+    ) -> dict[str, str]:
+        """By name the kind; raises `DataError` where nothing would be left."""
+        named = {*self.numbers, *self.categories}
+        found = {
+            name: kind
+            for name, counts in columns.items()
+            if name not in named and (kind := _kind(name, counts, parsed[name]))
+        }
+        if len(found) == len(columns):
+            shown = ", ".join(f"{name!r} ({kind})" for name, kind in islice(found.items(), 8))
+            raise DataError(
+                f"no column is left to learn from: {shown}",
+                where="data.modality",
+                mend="name one in data.modality.numbers or .categories, or add columns",
+            )
+        tell_left_out(found)
+        return found
 
     def decode(
         self, raw: Raw, layout: Mapping[str, Any], remarks: list[str] | None = None
     ) -> np.ndarray:
-        """float32 [F]: numbers, then codes of categories (−1 unknown); NaN is missing.
+        """float32 [F]: numbers (from their origins on), then codes of categories (−1 unknown).
 
-        Remarks: which cells are missing.
+        NaN is missing. Remarks: which cells are missing.
         """
         cells = _cells(raw)
-        numbers = [_number(cells, name) for name in layout["numbers"]]
+        origins = layout.get("origins", {})
+        numbers = [_number(cells, name) - origins.get(name, 0.0) for name in layout["numbers"]]
         codes = [_code(cells, column["name"], column["values"]) for column in layout["categories"]]
         if remarks is not None:
             remarks += [f"{name!r} missing" for name, cell in cells.items() if cell is None]
@@ -87,7 +125,8 @@ class Table:
 
         `column`: the packed column that it is made of; `number`, `indicator`, `category`: 1 where
         it is of that kind, the latter two only where training has such a cell; `mean`, `std`
-        (population, of the cells that are there) and `median` of a number; `code` of a category.
+        (population, of the cells that are there), `median`, `least` and `greatest` of a number;
+        `code` of a category.
         """
         names = _names(layout)
         inputs = [_number_input(rows, i) for i in range(len(layout["numbers"]))]
@@ -102,6 +141,40 @@ class Table:
         """[F']."""
         one_hot = sum(len(column["values"]) for column in layout["categories"])
         return (len(layout["numbers"]) + len(layout["indicators"]) + one_hot,)
+
+    def examine(self, examined: Examined, layout: Mapping[str, Any]) -> None:
+        """Tells what gives the target away, and of groups of rows that the splits tear apart."""
+        names = _names(layout)
+        giveaways.tell(
+            giveaways.Table(
+                _part(examined, "train"),
+                _part(examined, "validation"),
+                names,
+                len(layout["numbers"]),
+                examined.target_name,
+                examined.classes,
+            )
+        )
+        columns = [groups.of_numbers(name, examined.rows[:, i]) for i, name in enumerate(names)]
+        columns += groups.of_cells(examined.whole(), _besides(examined, layout))
+        groups.tell(columns, examined.targets, examined.splits)
+
+    def strange(
+        self,
+        raw: Raw,
+        row: np.ndarray,
+        layout: Mapping[str, Any],
+        statistics: Mapping[str, Sequence[float]],
+    ) -> list[str]:
+        """Categories that training never saw, and numbers far outside those of training."""
+        cells, count = _cells(raw), len(layout["numbers"])
+        seen = zip(statistics["column"], statistics["code"], statistics["category"], strict=True)
+        known = {(int(column), code) for column, code, category in seen if category}
+        codes = enumerate(row[count:].tolist(), start=count)
+        odd = [i for i, code in codes if not math.isnan(code) and (i, code) not in known]
+        names = _names(layout)
+        told = [f"{names[i]!r} is {cells[names[i]]!r}, which training never saw" for i in odd]
+        return told + _far_outside(row[:count], layout, statistics)
 
     def to_float(self, packed: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
         """float32 [B, F] as it is, NaN for missing."""
@@ -123,8 +196,9 @@ class Table:
 
     def show(self, row: np.ndarray, layout: Mapping[str, Any]) -> Shown:
         """A line `name: value` for each column."""
-        count = len(layout["numbers"])
-        texts = ["missing" if math.isnan(v) else f"{v:.6g}" for v in row[:count].tolist()]
+        count, origins = len(layout["numbers"]), layout.get("origins", {})
+        numbers = zip(layout["numbers"], row[:count].tolist(), strict=True)
+        texts = [_number_text(value, origins.get(name, 0.0)) for name, value in numbers]
         for column, code in zip(layout["categories"], row[count:].tolist(), strict=True):
             texts.append(_category_text(column["values"], code))
         names = _names(layout)
@@ -145,13 +219,48 @@ class Table:
                 mend=f"the columns are {', '.join(columns)}",
             )
 
-    def _is_number(self, name: str, values: Sequence[str]) -> bool:
-        if name in self.numbers:
-            return True
-        return name not in self.categories and all(parse_number(v) is not None for v in values)
+    def _is_number(self, name: str, parsed: np.ndarray | None) -> bool:
+        return name in self.numbers or (name not in self.categories and parsed is not None)
 
 
-STATISTICS = ("column", "number", "mean", "std", "median", "indicator", "category", "code")
+STATISTICS = (
+    *("column", "number", "mean", "std", "median", "least", "greatest"),
+    *("indicator", "category", "code"),
+)
+
+
+def _counted(raws: Iterable[Raw]) -> dict[str, Counter[str | None]]:
+    """How often each cell occurs in each column, in the order of first rows."""
+    columns: dict[str, Counter[str | None]] = {}
+    rows = iter(raws)
+    while some := [_cells(raw) for raw in islice(rows, COUNTED_ROWS)]:
+        names = some[0].keys()
+        if all(raw.keys() == names for raw in some):
+            for name in names:
+                columns.setdefault(name, Counter()).update([raw[name] for raw in some])
+            continue
+        for name in dict.fromkeys(chain.from_iterable(some)):
+            columns.setdefault(name, Counter()).update(raw[name] for raw in some if name in raw)
+    return columns
+
+
+def _kind(name: str, counts: Counter[str | None], numbers: np.ndarray | None) -> str | None:
+    if numbers is None and _mistaken([cell for cell in counts if cell is not None]):
+        return None
+    found = kind_of(name, counts, numbers)
+    return TEXT if found is None and numbers is None and len(counts) > MAX_CATEGORIES else found
+
+
+def _tell(
+    columns: Mapping[str, Counter[str | None]],
+    parsed: Mapping[str, np.ndarray | None],
+    numbers: Sequence[str],
+    categories: Sequence[str],
+) -> None:
+    given = ((name, parsed[name]) for name in numbers)
+    told = (of_numbers(name, columns[name], of) for name, of in given if of is not None)
+    tell([one for of_column in told for one in of_column])
+    tell([told for name in categories for told in of_categories(name, columns[name])])
 
 
 def _cells(raw: Raw) -> Mapping[str, str | None]:
@@ -167,16 +276,22 @@ def _names(layout: Mapping[str, Any]) -> list[str]:
 
 def _check_category(name: str, values: Sequence[str]) -> None:
     """Raises `DataError` where its values are numbers but for a few, or numbers in another form."""
-    meant = sum(_meant_as_number(value) for value in values)
-    if meant < FEWEST_NUMBERS or meant < (1 - MOST_OTHERS) * len(values):
+    if not _mistaken(values):
         return
     odd = next(value for value in values if parse_number(value) is None)
+    missing = typed("data.source.missing_values", ["", odd[:40]])
     raise DataError(
         f"the column {name!r} holds numbers and {odd[:40]!r}",
         where="data.modality",
-        mend="mend the cells, list what stands for none in data.source.missing_values, or name the"
-        " column in data.modality.numbers (such rows are refused) or .categories",
+        mend=f"mend the cells; if they are missing: {missing}; or name the column in"
+        " data.modality.numbers (such rows are refused) or .categories",
     )
+
+
+def _mistaken(values: Sequence[str]) -> bool:
+    """Whether categories are numbers but for a few, or numbers in another form."""
+    meant = sum(_meant_as_number(value) for value in values)
+    return meant >= FEWEST_NUMBERS and meant >= (1 - MOST_OTHERS) * len(values)
 
 
 def _meant_as_number(cell: str) -> bool:
@@ -215,7 +330,15 @@ def _code(cells: Mapping[str, str | None], name: str, values: list[str]) -> floa
     cell = _given(cells, name)
     if cell is None:
         return math.nan
-    return float(values.index(cell)) if cell in values else UNKNOWN
+    index = category_index(cell, values)
+    return UNKNOWN if index is None else float(index)
+
+
+def _origin(cells: Sequence[str], parsed: np.ndarray | None) -> float:
+    if parsed is None:  # named as numbers: the rows of other cells are refused
+        read = (parse_number(cell) for cell in cells)
+        parsed = np.array([value for value in read if value is not None])
+    return origin(parsed)
 
 
 def _number_input(rows: PackedRows, column: int) -> dict[str, float]:
@@ -227,7 +350,8 @@ def _number_input(rows: PackedRows, column: int) -> dict[str, float]:
     # Rounding gives a constant column a tiny deviation, which would blow other values up.
     std = there.std() if there.min() < there.max() else 1.0
     moments = {"mean": there.mean(), "median": np.median(there), "std": std}
-    return given | {name: float(value) for name, value in moments.items()}
+    ends = {"least": there.min(), "greatest": there.max()}
+    return given | {name: float(value) for name, value in (moments | ends).items()}
 
 
 def _indicator_input(rows: PackedRows, column: int) -> dict[str, float]:
@@ -238,6 +362,48 @@ def _indicator_input(rows: PackedRows, column: int) -> dict[str, float]:
 def _category_input(rows: PackedRows, column: int, code: int) -> dict[str, float]:
     seen = bool((rows[:, column] == code).any())
     return {"column": float(column), "code": float(code), "category": float(seen)}
+
+
+def _number_text(value: float, counted_from: float) -> str:
+    if math.isnan(value):
+        return "missing"
+    return f"{value + counted_from:.15g}" if counted_from else f"{value:.6g}"
+
+
+def _far_outside(
+    numbers: np.ndarray, layout: Mapping[str, Any], statistics: Mapping[str, Sequence[float]]
+) -> list[str]:
+    """Numbers further from those of training than these are from one another.
+
+    A model of an older version does not know their ends.
+    """
+    if "least" not in statistics:
+        return []
+    names, origins = layout["numbers"], layout.get("origins", {})
+    low, high = (np.array(statistics[end][: len(names)]) for end in ("least", "greatest"))
+    away = np.maximum(low - numbers, numbers - high)
+    told = []
+    for i in np.flatnonzero(away > np.maximum(high - low, 0)).tolist():
+        said, least, most = (
+            _number_text(float(value[i]), origins.get(names[i], 0.0))
+            for value in (numbers, low, high)
+        )
+        told.append(f"{names[i]!r} is {said}, far outside of training's {least} to {most}")
+    return told
+
+
+def _part(examined: Examined, split: str) -> giveaways.Rows:
+    """Some rows of a split, evenly over it."""
+    rows = np.flatnonzero(examined.splits == split)
+    some = rows[:: -(-len(rows) // giveaways.MOST_ROWS) or 1]
+    return giveaways.Rows(np.asarray(examined.rows[some], np.float64), examined.targets[some])
+
+
+def _besides(examined: Examined, layout: Mapping[str, Any]) -> list[str]:
+    """Columns of the file that are not packed but might say which rows belong together."""
+    first = next(examined.whole(), {})
+    not_packed = [name for name in _cells(first) if name not in _names(layout)]
+    return [n for n in not_packed if layout["left_out"].get(n, TEXT) == TEXT]
 
 
 def _category_text(values: Sequence[str], code: float) -> str:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from runforge.comparison import Comparison, Flip, Moves
 from runforge.metrics.paired import Difference
 from runforge.report.embedding import address, encoded
 from runforge.report.template import number, template
 from runforge.sample import Shown
+
+
+class Located(Protocol):
+    """A sample as a person sees it."""
+
+    @property
+    def shown(self) -> Shown: ...
+    @property
+    def where(self) -> str: ...
+
 
 MOST_TILES = 60
 """Samples of each kind that the page shows; the rest is counted."""
@@ -28,6 +39,8 @@ class FlipTile:
     exact: bool
     """Small enough that its pixels are to be seen as squares."""
     lines: tuple[str, ...]
+    where: str
+    """Where it comes from; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ def comparison_page(
     comparison: Comparison,
     *,
     pictures: Mapping[int, bytes],
-    shown: Callable[[str], Shown | None],
+    shown: Callable[[str], Located | None],
     note: str,
 ) -> str:
     """The page's HTML. `pictures`: by number of the run; `shown`: a sample by id.
@@ -92,7 +105,7 @@ def _section(
     comparison: Comparison,
     move: Moves,
     pictures: Mapping[int, bytes],
-    shown: Callable[[str], Shown | None],
+    shown: Callable[[str], Located | None],
 ) -> FlipSection:
     picture = pictures.get(move.second)
     return FlipSection(
@@ -106,17 +119,19 @@ def _section(
     )
 
 
-def _tiles(flips: Sequence[Flip], shown: Callable[[str], Shown | None]) -> tuple[FlipTile, ...]:
+def _tiles(flips: Sequence[Flip], shown: Callable[[str], Located | None]) -> tuple[FlipTile, ...]:
     return tuple(_tile(flip, shown(flip.sample_id)) for flip in flips[:MOST_TILES])
 
 
-def _tile(flip: Flip, shown: Shown | None) -> FlipTile:
-    if shown is None:
-        return FlipTile(flip, "", False, ())
+def _tile(flip: Flip, located: Located | None) -> FlipTile:
+    if located is None:
+        return FlipTile(flip, "", False, (), "")
+    shown = located.shown
     if shown.picture is None:
-        return FlipTile(flip, "", False, shown.lines)
+        return FlipTile(flip, "", False, shown.lines, located.where)
     picture = encoded(shown.picture)
-    return FlipTile(flip, address(picture.media_type, picture.content), picture.exact, ())
+    at = address(picture.media_type, picture.content)
+    return FlipTile(flip, at, picture.exact, (), located.where)
 
 
 def _row(letters: tuple[str, str], found: Difference) -> TestRow:

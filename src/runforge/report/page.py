@@ -6,12 +6,15 @@ page's own policy lets it load and run nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import yaml
 
-from runforge.metrics.figures import Figure, Figures
+from runforge.metrics.at_bound import share
+from runforge.metrics.figures import ClassRow, Figure, Figures
+from runforge.metrics.paired import p_text
+from runforge.metrics.worst import sections, wrong_count
 from runforge.predictions import Predictions
 from runforge.report.background import LONG, Background, data_summary, flattened
 from runforge.report.contact_sheet import Tile
@@ -21,14 +24,18 @@ from runforge.report.template import number, template
 MOST_REFUSED = 50
 """Refused samples that the page lists; the rest is counted."""
 
+MOST_LINES = 60
+"""Lines of a sample that are shown at once; the rest is folded away."""
+
 CAPTIONS = {
-    "confusion": "Rows are the true classes, columns the predicted ones.",
+    "confusion": "Rows are the true classes, columns the predicted ones; shares of a row sum to 1.",
     "roc": "Each class against the rest; the dashed line is chance.",
     "precision_recall": "Each class against the rest.",
-    "reliability": "Dots are as large as they hold samples; on the dashed line, a model that says"
-    " 0.8 is right in 8 of 10 cases.",
+    "reliability": "Samples of like confidence: the share of them that is right, with its 95%"
+    " interval and their number. On the dashed line a model that says 0.8 is right in 8 of 10"
+    " cases.",
     "residuals": "On the dashed lines the prediction is the truth.",
-    "learning_curves": "By optimiser step.",
+    "learning_curves": "By optimizer step.",
 }
 """What a picture shows, by its name; a picture without one needs no words."""
 
@@ -69,6 +76,26 @@ class EmbeddedPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassShares:
+    """One class as text."""
+
+    row: ClassRow
+    precision: str
+    """95% interval; empty where undefined."""
+    recall: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Samples under a heading."""
+
+    title: str
+    tiles: list[EmbeddedTile]
+    of_text: bool
+    """Some are shown as lines, which take more room than a picture."""
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedTile:
     """One of the worst-predicted samples."""
 
@@ -100,7 +127,14 @@ def page(
         main=main,
         rest=rest,
         pictures=[_embedded(name, content) for name, content in pictures.items()],
-        tiles=[_tile(tile) for tile in tiles],
+        sections=[
+            _section(title, tiles[part])
+            for title, part in sections([tile.case for tile in tiles], wrong_count(predictions))
+            if tiles
+        ],
+        classes=list(_class_shares(figures)),
+        most_lines=MOST_LINES,
+        p_text=p_text,
         summary=summary,
         refused=summary.refused[:MOST_REFUSED],
         short_lineage=[row for row in lineage if len(row[1]) <= LONG],
@@ -108,6 +142,29 @@ def page(
         configuration=_as_yaml(background.configuration),
         number=number,
     )
+
+
+def _class_shares(figures: Figures) -> Iterator[ClassShares]:
+    """Precision and recall with Clopper and Pearson's interval, of every class."""
+    if figures.confusion is None:
+        return
+    counts = figures.confusion.counts
+    predicted = counts.sum(axis=0)
+    for code, row in enumerate(figures.per_class):
+        hits = int(counts[code, code])
+        yield ClassShares(row, _ends(hits, int(predicted[code])), _ends(hits, row.support))
+
+
+def _ends(hits: int, count: int) -> str:
+    if not count:
+        return ""
+    ends = share(hits, count)
+    return f"{number(ends.low)} – {number(ends.high)}"
+
+
+def _section(title: str, tiles: tuple[Tile, ...]) -> Section:
+    of_text = any(tile.shown.lines for tile in tiles)
+    return Section(title, [_tile(tile) for tile in tiles], of_text)
 
 
 def _metric_row(name: str, figure: Figure) -> MetricRow:

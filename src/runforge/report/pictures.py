@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
 from runforge.history import History
+from runforge.metrics.at_bound import share
 from runforge.metrics.figures import Confusion, Curve, Figures, Scatter, Series
 from runforge.report.canvas import COLOURS, PALE, colour, dashes, drawn, shortened
 
@@ -21,6 +22,9 @@ MOST_CELL_TEXTS = 20
 
 MOST_CLASS_NAMES = 60
 """Classes up to which each row and column is named."""
+
+LEAST_BIN = 5
+"""Samples from which on a bin of confidence is drawn: of fewer, the share right is noise."""
 
 MOST_LINES = 12
 """Lines of a curve that are told apart; more are drawn in one colour."""
@@ -40,20 +44,31 @@ def pictures(figures: Figures, history: History) -> dict[str, bytes]:
 
 
 def confusion_picture(confusion: Confusion) -> bytes:
-    """Counts, and beside them the shares of each row; rows are the truth."""
+    """Counts, and beside them the shares of each row; rows are the truth.
+
+    Of so many classes that no number has room: the shares alone, twice as large.
+    """
     side = float(np.clip(0.36 * len(confusion.classes) + 1.9, 3.9, 9.0))
-    return drawn(2 * side, side + 0.1, partial(_draw_confusion, confusion))
+    width = side if _is_large(confusion) else 2 * side
+    return drawn(width, side + 0.1, partial(_draw_confusion, confusion))
+
+
+def _is_large(confusion: Confusion) -> bool:
+    return len(confusion.classes) > MOST_CELL_TEXTS
 
 
 def _draw_confusion(confusion: Confusion, picture: Picture) -> None:
     counts = confusion.counts
     support = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
-    left, right = picture.subplots(1, 2)
-    _matrix(left, counts, confusion.classes, lambda cell: f"{cell:d}")
-    left.set_title("Number of samples")
+    if _is_large(confusion):
+        right = picture.subplots()
+    else:
+        left, right = picture.subplots(1, 2)
+        _matrix(left, counts, confusion.classes, lambda cell: f"{cell:d}")
+        left.set_title("Number of samples")
     _matrix(right, shares, confusion.classes, _share_text)
-    right.set_title("Share of each true class (rows sum to 1)")
+    right.set_title("Share of each true class")
 
 
 def _share_text(share: float) -> str:
@@ -92,7 +107,7 @@ def _write_cells(axes: Axes, cells: np.ndarray, text: Callable[[float], str]) ->
 
 
 def curve_picture(curve: Curve) -> bytes:
-    """Lines over the unit square; the size of a point says how many samples are behind it."""
+    """Lines over the unit square, or points with the number of samples behind each."""
     return drawn(3.7, 3.9, partial(_draw_curve, curve))
 
 
@@ -102,7 +117,10 @@ def _draw_curve(curve: Curve, picture: Picture) -> None:
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=(0, (4, 3)))
     many = len(curve.series) > MOST_LINES
     for number, series in enumerate(curve.series):
-        _draw_series(axes, series, number, many)
+        if series.weights is not None:
+            _draw_bins(axes, series, series.weights)
+        else:
+            _draw_series(axes, series, number, many)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title=curve.title)
     axes.set_xlabel(curve.x_name.replace("_", " "))
     axes.set_ylabel(curve.y_name.replace("_", " "))
@@ -116,9 +134,37 @@ def _draw_series(axes: Axes, series: Series, number: int, many: bool) -> None:
         return
     label = shortened(series.name)
     axes.plot(series.x, series.y, color=colour(number), linestyle=dashes(number), label=label)
-    if series.weights is not None:
-        area = 12 + 160 * series.weights / series.weights.max()
-        axes.scatter(series.x, series.y, s=area, color=colour(number), alpha=0.45, linewidths=0)
+
+
+def _draw_bins(axes: Axes, series: Series, counts: np.ndarray) -> None:
+    """Shares of bins, each with its interval and its number of samples; not joined: between two
+    bins there is nothing.
+    """
+    drawn_ones = counts >= LEAST_BIN
+    for x, y, count in zip(*(c[drawn_ones] for c in (series.x, series.y, counts)), strict=True):
+        ends = share(round(float(y * count)), int(count))
+        axes.plot(
+            [x, x],
+            np.array([ends.low, ends.high], np.float64),
+            color=COLOURS[0],
+            linewidth=1,
+            alpha=0.6,
+        )
+        axes.annotate(
+            str(count),
+            (x, y),
+            (4, -1),
+            textcoords="offset points",
+            fontsize=7,
+            ha="left",
+            va="top",
+            annotation_clip=False,
+        )
+    axes.scatter(series.x[drawn_ones], series.y[drawn_ones], s=22, color=COLOURS[0], zorder=3)
+    left = int(counts[~drawn_ones].sum())
+    if left:
+        text = f"{left} in bins of fewer than {LEAST_BIN}: not drawn"
+        axes.text(1, 0.01, text, fontsize=7, color=PALE, ha="right", va="bottom")
 
 
 def residual_picture(scatter: Scatter) -> bytes:

@@ -24,8 +24,9 @@ from runforge.reproduction.rerun import Done, Orders, begun, rerun
 from runforge.reproduction.verdict import Evidence, Verdict, judge
 from runforge.reproduction.worktree import clean_worktree
 from runforge.tracking.artifacts import fetch_file
-from runforge.tracking.find import PRIMARY_METRIC, REPRODUCES, find_run
+from runforge.tracking.find import find_run
 from runforge.tracking.run import Run
+from runforge.tracking.search import PRIMARY_METRIC, REPRODUCES
 from runforge.tracking.store import Store, open_store
 
 REPRODUCTION, REPRODUCED_BY = "runforge.reproduction", "runforge.reproduced_by"
@@ -81,6 +82,9 @@ def _run(store: Store, project: Path, recorded: Recorded, copy: Path) -> Done:
     if done.undelivered:
         what = f"it was away while run {done.run_id} was recorded, which is not whole"
         raise StoreError(what, where=store.shown_uri, mend="try again when it answers")
+    if evaluated and done.run_id and not done.failed:
+        report = f"--run-id {done.run_id} --artifact-path evaluation/report.html"
+        print(f"reproduce: its report: `mlflow artifacts download {report}`", file=sys.stderr)
     return done
 
 

@@ -16,9 +16,10 @@ from runforge.bundle_file import DESCRIPTION, WEIGHTS
 from runforge.metrics.together import confusion_counts
 from runforge.predictions import Predictions
 from runforge.tracking.artifacts import BUNDLE, PREDICTIONS, fetch_file
-from runforge.tracking.find import RunInfo
+from runforge.tracking.search import RunInfo
 from runforge.tracking.store import Store
 from runforge.tracking.values import Values, metric_values
+from runforge.wording import counted
 
 State = Literal["identical", "near", "different", "missing"]
 
@@ -60,8 +61,9 @@ class Pair:
 
 def compare(pair: Pair) -> tuple[Check, ...]:
     """Every check, in the order in which a run does what they are about."""
-    ids = (pair.was.run_id, pair.now.run_id)
-    was, now = (metric_values(pair.store, run_id) for run_id in ids)
+    was, now = (
+        metric_values(pair.store, run, pair.folder / run.run_id) for run in (pair.was, pair.now)
+    )
     return (
         _tags("data fingerprint", pair, "runforge.data_fingerprint"),
         _tags("initial weights", pair, "runforge.initial_weights"),
@@ -83,7 +85,7 @@ def metrics(was: Values, now: Values) -> Check:
     name, keys = "metrics of every step", _keys(was, now)
     odd = [key for key in keys if not _same(_at(was, key), _at(now, key))]
     if not odd:
-        return Check(name, "identical", f"{len(keys)} values")
+        return Check(name, "identical", counted(len(keys), "value"))
     step, metric = odd[0]
     first = f"evaluation, {metric}" if step == math.inf else f"step {int(step)}, {metric}"
     lost = [key for key in odd if _at(was, key) is None or _at(now, key) is None]
@@ -173,14 +175,20 @@ def predictions(was: Predictions, now: Predictions) -> tuple[Check, ...]:
     ids = [dict(zip(one.ids.tolist(), range(len(one.ids)), strict=True)) for one in (was, now)]
     only = ids[0].keys() ^ ids[1].keys()
     if only or was.classes != now.classes or was.split != now.split:
-        text = f"{len(only)} samples are in one of them only" if only else "other classes or split"
+        text = (
+            f"{counted(len(only), 'sample is', 'samples are')} in one of them only"
+            if only
+            else "other classes or split"
+        )
         found = [Check("predictions", "different", text)]
     else:
         order = [ids[1][one] for one in was.ids.tolist()]
         odd = ~(was.values == now.values[order]).all(axis=1)
         check = _arrays("predictions", {"outputs": (was.values, now.values[order])})
         text = (
-            f"{int(odd.sum())} of {len(odd)} samples differ" if odd.any() else f"{len(odd)} samples"
+            f"{int(odd.sum())} of {len(odd)} samples differ"
+            if odd.any()
+            else counted(len(odd), "sample")
         )
         found = [Check("predictions", check.state, text, check.largest)]
     if was.classes and now.classes:
@@ -198,8 +206,7 @@ def _confusion(was: Predictions, now: Predictions) -> Check:
     if not len(odd):
         return Check(name, "identical")
     actual, predicted = (int(code) for code in odd[0])
-    text = (
-        f"{len(odd)} cells differ, first {was.classes[actual]} taken for {was.classes[predicted]}"
-    )
+    text = counted(len(odd), "cell differs", "cells differ")
+    text += f", first {was.classes[actual]} taken for {was.classes[predicted]}"
     text += f": {counts[0][actual, predicted]} → {counts[1][actual, predicted]}"
     return Check(name, "different", text)

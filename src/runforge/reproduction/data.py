@@ -14,7 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from runforge.dvc_files import altered, cache, dvc_home, folder_hash, listed, tracked
+from runforge.dvc_cache import cache, dvc_home
+from runforge.dvc_files import altered, folder_hash, listed, tracked
 from runforge.errors import DataError
 from runforge.redaction import redact
 

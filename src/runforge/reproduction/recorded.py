@@ -14,8 +14,9 @@ from runforge import lineage_file
 from runforge.config import flatten
 from runforge.errors import DataError, StoreError
 from runforge.lineage_file import LineageFile
-from runforge.tracking.artifacts import fetch_file
-from runforge.tracking.find import KIND, RunInfo, find_run
+from runforge.tracking.artifacts import fetch_file, lost_artifacts
+from runforge.tracking.find import find_run
+from runforge.tracking.search import KIND, SWEEP, TRAINED_BY, RunInfo, run_of_id
 from runforge.tracking.store import Store
 
 _ANOTHER = "name another run: `runforge runs`"
@@ -50,6 +51,7 @@ def fetch(store: Store, reference: str, folder: Path) -> Recorded:
     """The run that a reference means, if it can be made again; raises `StoreError`, `DataError`."""
     run = find_run(store, reference)
     _check(store, run)
+    _check_origin(store, run)
     described = _file(store, run, f"{lineage_file.FOLDER}/{lineage_file.DESCRIPTION}", folder)
     return Recorded(
         run=run,
@@ -71,9 +73,9 @@ def requirements(store: Store, run: RunInfo, folder: Path) -> tuple[str, ...]:
 
 def _check(store: Store, run: RunInfo) -> None:
     problem = None
-    if run.tags.get(KIND) == "sweep":
+    if run.tags.get(KIND) == SWEEP:
         problem = "it is a sweep; its trials can be made again, one by one"
-    elif run.tags.get(KIND) or "runforge.trained_by" in run.tags:
+    elif run.tags.keys() & {KIND, TRAINED_BY}:
         problem = "it trained nothing"
     elif run.status != "FINISHED":
         problem = f"it is {run.status.lower()}, there is nothing whole to compare with"
@@ -81,10 +83,27 @@ def _check(store: Store, run: RunInfo) -> None:
         raise StoreError(f"run {run}: {problem}", where=store.shown_uri, mend=_ANOTHER)
 
 
+def _check_origin(store: Store, run: RunInfo) -> None:
+    """The run that it began with the weights of, if it did, is there and was not deleted."""
+    origin = run.tags.get("runforge.init_from")
+    if origin is None:
+        return
+    found = run_of_id(store, origin)
+    if found is None:
+        what = f"run {run} began with the weights of run {origin}, which `mlflow gc` has removed"
+        raise StoreError(what, where=store.shown_uri, mend=_ANOTHER)
+    if found.is_deleted:
+        what = f"run {run} began with the weights of run {found}, which was deleted"
+        mend = f"bring it back: `mlflow runs restore --run-id {origin}`"
+        raise StoreError(what, where=store.shown_uri, mend=mend)
+
+
 def _file(store: Store, run: RunInfo, name: str, folder: Path) -> Path:
     path = fetch_file(store, run.run_id, name, folder)
     if path is None:
-        what = f"run {run} has no {name}: it was recorded by an older runforge, or by none"
+        lost = lost_artifacts(store, run.run_id)
+        what = f"run {run} has no {name}"
+        what += lost or ": it was recorded by an older runforge, or by none"
         raise StoreError(what, where=store.shown_uri, mend=_ANOTHER)
     return path
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -82,9 +83,12 @@ def _stage(orders: Orders, stage: str) -> int:
         env=_environment(orders),
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno(),
+        stderr=subprocess.PIPE if stage == "evaluate" else None,
         start_new_session=True,
         preexec_fn=ask_to_be_told,
     )
+    told = threading.Thread(target=_pass_on, args=(process.stderr,))
+    told.start()
     try:
         while True:
             try:
@@ -93,6 +97,15 @@ def _stage(orders: Orders, stage: str) -> int:
                 signals.check()
     finally:
         _end(process, float(orders.values["machine"]["stop_s"]))
+        told.join()
+
+
+def _pass_on(said: IO[bytes] | None) -> None:
+    """All but where the stage's report lies: it goes with the work tree."""
+    for line in said or ():
+        text = line.decode(errors="replace")
+        if not (text.startswith("evaluate: run ") and text.rstrip().endswith("report.html")):
+            print(text, end="", file=sys.stderr, flush=True)
 
 
 def _end(process: subprocess.Popen[bytes], stop_s: float) -> None:

@@ -23,7 +23,7 @@ def clean_worktree(project: Path, commit: str | None, patch: Path | None) -> Ite
 
     Raises `DataError` where the commit can't be had or the patch does not fit it.
     """
-    top = git.top(project)
+    top = _top(project)
     if top is None or commit is None:
         what = "the run's code was never committed, so it can't be had again"
         raise DataError(what, where="git", mend="commit, then train again")
@@ -58,6 +58,16 @@ def _forget_dead(top: Path) -> None:
         ours = path.parent.name.startswith(FOLDER) and path.name == _TREE and pid.isdigit()
         if ours and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
             _remove(top, path.parent)
+
+
+def _top(project: Path) -> Path | None:
+    """Raises `DataError` where git fails, as in a repository that belongs to another user."""
+    try:
+        git.run(project, "rev-parse")
+    except git.GitFailed as error:
+        if any((folder / ".git").exists() for folder in (project, *project.parents)):
+            raise DataError(f"git fails ({error})", where=str(project)) from error
+    return git.top(project)
 
 
 def _require_commit(project: Path, commit: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from runforge.errors import DataError
+from runforge.files import leaves
 from runforge.sample import Sample
 
 PARTS = {"train": "train", "t10k": "test"}
@@ -86,7 +87,7 @@ def _one(images: np.ndarray, index: int) -> np.ndarray:
 def _find(root: Path, stem: str, kind: str) -> Path | None:
     names = [f"{stem}{dot}{kind}-ubyte{end}" for end in ("", ".gz") for dot in "-."]
     found = next((root / name for name in names if (root / name).is_file()), None)
-    if found is not None and not found.resolve().is_relative_to(root.resolve()):
+    if found is not None and leaves(found, root):
         mend = "put the file itself there"
         raise DataError("it is a link that leaves the data folder", where=str(found), mend=mend)
     return found

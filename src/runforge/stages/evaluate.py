@@ -1,4 +1,5 @@
-"""evaluate: prepared set + bundle → `out/evaluation/`, recorded in the run that trained."""
+"""evaluate: prepared set + bundle → `out/evaluation/` and `metrics.json`, recorded in the run that
+trained."""
 
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ def run(_: argparse.Namespace) -> None:
         from runforge.one_run import evaluate_again
 
         run_id = evaluate_again(project, composed, trained, started)
+    from runforge.shown_by_dvc import hand_over
     from runforge.summary import print_figures
 
+    hand_over(project)
     print_figures(places.evaluation(project))
     report = places.evaluation(project) / "report.html"
     print(f"evaluate: run {run_id}, {report}", file=sys.stderr)

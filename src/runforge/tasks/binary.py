@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt
@@ -11,10 +11,15 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import BCEWithLogitsLoss
 from torchmetrics import MetricCollection
 
-from runforge.classes import check_classes, class_weight_tensor, classification_metrics
+from runforge.classes import (
+    check_classes,
+    class_weight_tensor,
+    classification_metrics,
+    usual_class,
+)
 from runforge.errors import ConfigError
 from runforge.losses import build_loss
-from runforge.schema import Schema
+from runforge.schema import Schema, TargetKind
 
 if TYPE_CHECKING:
     from runforge.metrics.figures import Figures
@@ -33,6 +38,7 @@ class Binary(nn.Module):
     one logit, or where there are more than two classes.
     """
 
+    learns: ClassVar[TargetKind] = "class"
     class_weights: Tensor | None
 
     def __init__(
@@ -50,6 +56,7 @@ class Binary(nn.Module):
         example = torch.zeros(2), torch.tensor([0.0, 1.0])
         self.loss = build_loss(loss, (BCEWithLogitsLoss,), *example)
         self.classes = schema.classes
+        self.usual = usual_class(schema)
         weights = class_weight_tensor(class_weights, schema)
         self.register_buffer("class_weights", weights, persistent=False)
 
@@ -87,4 +94,4 @@ class Binary(nn.Module):
         """Every figure of an evaluation, the main ones with 95% bootstrap intervals."""
         from runforge.metrics.classification import classification_figures
 
-        return classification_figures(predictions, resamples=resamples, seed=seed)
+        return classification_figures(predictions, resamples=resamples, seed=seed, usual=self.usual)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt
@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import CrossEntropyLoss
 from torchmetrics import MetricCollection
 
-from runforge.classes import check_classes, class_weight_tensor, classification_metrics
+from runforge.classes import (
+    check_classes,
+    class_weight_tensor,
+    classification_metrics,
+    usual_class,
+)
 from runforge.losses import build_loss
-from runforge.schema import Schema
+from runforge.schema import Schema, TargetKind
 
 if TYPE_CHECKING:
     from runforge.metrics.figures import Figures
@@ -27,6 +32,7 @@ class Multiclass(nn.Module):
     Raises `ConfigError` where the target is a value or the loss is none for classes.
     """
 
+    learns: ClassVar[TargetKind] = "class"
     class_weights: Tensor | None
 
     def __init__(
@@ -41,6 +47,7 @@ class Multiclass(nn.Module):
         example = torch.zeros(2, count), torch.tensor([0, 1])
         self.loss = build_loss(loss, (CrossEntropyLoss,), *example)
         self.classes = schema.classes
+        self.usual = usual_class(schema)
         weights = class_weight_tensor(class_weights, schema)
         self.register_buffer("class_weights", weights, persistent=False)
 
@@ -77,4 +84,4 @@ class Multiclass(nn.Module):
         """Every figure of an evaluation, the main ones with 95% bootstrap intervals."""
         from runforge.metrics.classification import classification_figures
 
-        return classification_figures(predictions, resamples=resamples, seed=seed)
+        return classification_figures(predictions, resamples=resamples, seed=seed, usual=self.usual)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torchmetrics.regression import MeanAbsoluteError, R2Score
 
 from runforge.errors import ConfigError, DataError
 from runforge.losses import build_loss
-from runforge.schema import Schema
+from runforge.schema import Schema, TargetKind
 
 if TYPE_CHECKING:
     from runforge.metrics.figures import Figures
@@ -29,6 +29,8 @@ class Regression(nn.Module):
     rate nor its loss depends on the target's unit. Raises `ConfigError` where the target is a
     class or the loss is none for values.
     """
+
+    learns: ClassVar[TargetKind] = "value"
 
     def __init__(self, *, loss: Mapping[str, Any], schema: Schema) -> None:
         super().__init__()
@@ -67,7 +69,7 @@ class Regression(nn.Module):
 
     def training_metrics(self) -> MetricCollection:
         """Updated with (values [B, 1], targets [B])."""
-        return _ColumnMetrics({"mae": MeanAbsoluteError(), "r2": _R2()})
+        return _ColumnMetrics({"mae": MeanAbsoluteError(), "r2": _R2(self.mean, self.std)})
 
     def columns(self) -> tuple[str, ...]:
         """The target's name."""
@@ -77,7 +79,7 @@ class Regression(nn.Module):
         """Every figure of an evaluation, the main ones with 95% bootstrap intervals."""
         from runforge.metrics.regression import regression_figures
 
-        return regression_figures(predictions, resamples=resamples, seed=seed)
+        return regression_figures(predictions, resamples=resamples, seed=seed, usual=self.mean)
 
 
 class _ColumnMetrics(MetricCollection):
@@ -88,7 +90,18 @@ class _ColumnMetrics(MetricCollection):
 
 
 class _R2(R2Score):
-    """R², which a single sample hasn't: NaN there, where torchmetrics raises."""
+    """R², which a single sample hasn't: NaN there, where torchmetrics raises.
+
+    Of values in standard units, where it is the same: torchmetrics takes one sum of squares from
+    another, and of values far from zero nothing would be left of the difference.
+    """
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self._mean, self._std = mean, std
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update((preds - self._mean) / self._std, (target - self._mean) / self._std)
 
     def compute(self) -> Tensor:
         if self.total < 2:

@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
+from runforge import places
 from runforge.bundle_file import DESCRIPTION, WEIGHTS
 from runforge.errors import StoreError
 from runforge.foreign import regular
+from runforge.tracking.search import KIND, SWEEP, TRAINED_BY, RunInfo, run_of_id
 from runforge.tracking.store import Store, errors_of_store
 
 BUNDLE = "bundle"
@@ -57,8 +59,7 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
     what = f"the bundle of run {run_id} can't be fetched"
     with errors_of_store(store.uri, what, _LOOK):
         if not store.client.list_artifacts(run_id, BUNDLE):
-            mend = "name a run that finished training"
-            raise StoreError(f"run {run_id} has no bundle", where=store.shown_uri, mend=mend)
+            raise _without_bundle(store, run_id)
         _refuse_links(store, run_id, BUNDLE, f"{BUNDLE}/{DESCRIPTION}", f"{BUNDLE}/{WEIGHTS}")
         destination.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=destination.parent) as folder:
@@ -69,6 +70,55 @@ def download_bundle(store: Store, run_id: str, destination: Path) -> Path:
                 regular(Path(copied), _LOOK).replace(whole / name)
             _take_place(whole, destination)
     return destination
+
+
+def bundle_left(store: Store, run_id: str) -> Path | None:
+    """The bundle of a run that the store may not have any more; None where nothing is left of it.
+
+    What was fetched before, or the run's own folder holds, will do: each says whose it is.
+    """
+    project = store.project
+    fetched = places.models(project) / run_id
+    for folder in (fetched, places.run_folder(project, run_id) / "model"):
+        if (folder / DESCRIPTION).is_file() and (folder / WEIGHTS).is_file():
+            return folder
+    if run_of_id(store, run_id) is None:
+        return None
+    with errors_of_store(store.uri, f"the bundle of run {run_id} can't be looked for", _LOOK):
+        if not store.client.list_artifacts(run_id, BUNDLE):
+            return None
+    return download_bundle(store, run_id, fetched)
+
+
+def lost_artifacts(store: Store, run_id: str) -> str:
+    """`: its artifacts are gone, …` where a run's whole folder is no more; else nothing."""
+    root = _local_root(store, run_id)
+    return f": its artifacts are gone, there is no {root}" if root and not root.is_dir() else ""
+
+
+def _without_bundle(store: Store, run_id: str) -> StoreError:
+    run = run_of_id(store, run_id)
+    assert run is not None
+    what, mend = f"run {run} has no bundle", "name a run that finished training: `runforge runs`"
+    if KIND in run.tags:
+        what = f"run {run} is a {run.tags[KIND]} and has no model of its own"
+        mend = _trial_of(run)
+    elif TRAINED_BY in run.tags:
+        what += ": it evaluated a model that this store has no run of"
+        mend = "take that model: --model out/model"
+    elif run.status == "FINISHED":
+        what += lost_artifacts(store, run_id)
+        left = bundle_left(store, run_id)
+        mend = f"a copy is left: --model {left}" if left else "name another run: `runforge runs`"
+    return StoreError(what, where=store.shown_uri, mend=mend)
+
+
+def _trial_of(run: RunInfo) -> str:
+    """What to name in place of a run that has no model."""
+    best = run.tags.get("runforge.best_run_id")
+    if run.tags[KIND] == SWEEP and best:
+        return f"name its best trial: {best[:8]}"
+    return "name a run or a trial: `runforge runs`"
 
 
 def _take_place(whole: Path, destination: Path) -> None:

@@ -42,7 +42,10 @@ def register(store: Store, model: str, run_id: str) -> ModelVersion:
                 return ModelVersion(model, str(known.version), run_id)
         outputs = client.get_run(run_id).outputs
         if not outputs or not outputs.model_outputs:
-            what, mend = f"run {run_id} has no MLflow model", "name a run that finished training"
+            what, mend = (
+                f"run {run_id} has no MLflow model",
+                "name a run that trained: `runforge runs`",
+            )
             raise StoreError(what, where=store.shown_uri, mend=mend)
         model_id = outputs.model_outputs[-1].model_id
         source = f"models:/{model_id}"
@@ -84,9 +87,12 @@ def roll_back(store: Store, model: str) -> tuple[ModelVersion, ModelVersion]:
     """Swaps the champion and the one before it; returns the new champion and the old one."""
     with one_at_a_time(store):
         champion, previous = (with_alias(store, model, one) for one in (CHAMPION, PREVIOUS))
-        if champion is None or previous is None:
-            lacks = PREVIOUS if champion else CHAMPION
-            mend = "promote a run first: `runforge promote RUN`"
-            raise StoreError(f"there is no {model}@{lacks}", where=store.shown_uri, mend=mend)
+        if champion is None:
+            what, mend = f"there is no {model}@{CHAMPION}", "promote a run first"
+            raise StoreError(what, where=store.shown_uri, mend=f"{mend}: `runforge promote RUN`")
+        if previous is None:
+            what = f"{model}@{CHAMPION} is version {champion.version}, with none before it"
+            mend = "promote another run in its place: `runforge promote RUN`"
+            raise StoreError(what, where=store.shown_uri, mend=mend)
         move(store, previous, champion)
     return previous, champion

@@ -1,7 +1,7 @@
 """Which driver a run has, and the end of runs whose driver is gone.
 
-A driver that was killed, or that died with its machine, can't end its run. The tags below say which
-process it was, so exactly that a number given to another process later is not taken for it.
+A driver that was killed, or that died with its machine, can't end its run. Its tags say which
+process it was (`origin`), so exactly that a number given to another one later is not taken for it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from runforge import places
+from runforge.tracking.origin import BOOT, HOST, MACHINE, PID, STARTED
 from runforge.tracking.unsent import Unsent
 from runforge.tracking.writes import Write, metric_writes, perform
-
-HOST, PID = "runforge.host", "runforge.pid"
-STARTED = "runforge.pid_started"
-"""When the process started, in a unit of the system's own."""
-BOOT = "runforge.boot"
-"""Which start of the system, and which of its sets of process numbers (a container has its own)."""
-MACHINE = "runforge.machine"
-"""What tells apart machines of the same name; empty where the system does not say."""
 
 SIGNAL_FILE = "signal"
 """In a run's folder: the name of the signal that its driver was ending by."""

@@ -2,80 +2,63 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import sys
+from collections.abc import Sequence
 
-import mlflow.entities
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from runforge.errors import StoreError
-from runforge.tracking.store import Store, errors_of_store, experiments_of_project
+from runforge.tracking.best import Group, groups, left_out
+from runforge.tracking.finished import finished_runs
+from runforge.tracking.search import RunInfo, run_of_id, search
+from runforge.tracking.store import Store, errors_of_store
 
-PRIMARY_METRIC = "runforge.primary_metric"
-"""The tag that names a run's main metric and which way is better: `test/accuracy:max`."""
-KIND = "runforge.kind"
-"""The tag of a run that has no model of its own: what it is instead."""
-SWEEP, COMPARISON = "sweep", "comparison"
-"""What it is: the parent run of trials; what `runforge compare` found."""
-REPRODUCES = "runforge.reproduces"
-"""The tag of a run that was made to check another: the id of that other."""
+LATEST, BEST = "latest", "best"
 
-_SAFE_IDENTIFIER = re.compile(r"\w[\w-]{0,63}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{6,32}")
+_WHOLE = 32
+"""Digits of a whole id."""
 _SHOWN_CANDIDATES = 5
-_SEARCHED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """A run as the store knows it; metrics are the last values."""
-
-    run_id: str
-    name: str
-    status: str
-    started: datetime
-    ended: datetime | None
-    experiment_id: str
-    parent: str | None
-    """Run id of the sweep that it is a trial of."""
-    parameters: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-
-    def __str__(self) -> str:
-        return f"{self.run_id[:8]} ({self.name}, {self.status.lower()})"
-
-
-TrialInfo = RunInfo
 
 
 def find_run(store: Store, reference: str) -> RunInfo:
     """The one run that a reference means.
 
     A reference is a run id, the beginning of one (6 digits or more), a run's name, `latest` (the
-    last that finished) or `best` (by the main metric, among the finished runs of the experiment).
-    A local store is searched whole, a shared server in the store's experiment only. Raises
-    `StoreError` where none or several fit.
+    last that finished), `best` or `best:DATA`. `best` is chosen by the headline metric on the
+    validation split, never by test figures, among the experiment's finished runs on the same data:
+    those of the run that finished last, or of the last on data that are called DATA. Which run that
+    is, by what and out of how many, one line on standard error says. A local store is searched
+    whole, a shared server in the store's experiment only. Raises `StoreError` where none or several
+    fit, or the run was deleted.
     """
-    if reference == "latest":
+    if reference == LATEST:
         return _latest(store)
-    if reference == "best":
-        return _best(store)
+    if _is_best(reference):
+        return _best(store, reference)
     found = _by_identifier(store, reference) or _by_name(store, reference)
     if len(found) == 1:
         return found[0]
     if found:
         raise _not_found(store, f"{reference!r} means {len(found)} runs", found)
-    raise _not_found(store, f"no run is called {reference!r}", recent_runs(store))
+    raise _absent(store, reference)
+
+
+def find_runs(store: Store, references: Sequence[str]) -> list[RunInfo]:
+    """The runs that references mean, in that order; raises as `find_run` does.
+
+    `best` beside a run that is the best itself (`best latest`) is the best of the others, for what
+    is asked is how the two compare.
+    """
+    others = {r: find_run(store, r) for r in references if not _is_best(r)}
+    named = {run.run_id for run in others.values()}
+    return [others.get(r) or _best(store, r, beside=named) for r in references]
 
 
 def recent_runs(store: Store, *, count: int = _SHOWN_CANDIDATES) -> list[RunInfo]:
     """The runs started last, the newest first, trials and sweeps included."""
-    return _search(store, "", count=count)
+    return search(store, count=count)
 
 
 def list_runs(
@@ -87,81 +70,77 @@ def list_runs(
     """
     condition = "" if status is None else f"attributes.status = '{status}'"
     named = None if experiment is None else [_experiment(store, experiment)]
-    return _search(store, condition, experiments=named, count=count)
+    return search(store, condition, experiments=named, count=count)
 
 
-def children(store: Store, parent: str) -> list[TrialInfo]:
+def children(store: Store, parent: str) -> list[RunInfo]:
     """The trials of a sweep, in the order in which they were started."""
-    return _search(store, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'")[::-1]
+    return search(store, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'")[::-1]
+
+
+def _is_best(reference: str) -> bool:
+    return reference == BEST or reference.startswith(f"{BEST}:")
 
 
 def _latest(store: Store) -> RunInfo:
-    finished = _with_model(_search(store, "attributes.status = 'FINISHED'"))
+    finished = [run for run in finished_runs(store) if run.has_model]
     if not finished:
-        raise _not_found(store, "no run has finished", recent_runs(store))
-    return max(finished, key=lambda run: run.ended or run.started)
+        raise _not_found(store, "no run with a model has finished", recent_runs(store))
+    return _whole(store, max(finished, key=lambda run: run.ended or run.started))
 
 
-def _best(store: Store) -> RunInfo:
-    every = _search(store, "attributes.status = 'FINISHED'", experiments=[store.experiment_id])
-    told = [run for run in _with_model(every) if PRIMARY_METRIC in run.tags]
-    if not told:
-        what = f"no finished run of the experiment {store.experiment_name!r} names its main metric"
-        raise _not_found(store, what, every)
-    name, _, direction = told[0].tags[PRIMARY_METRIC].rpartition(":")
-    scored = [run for run in told if math.isfinite(run.metrics.get(name, math.nan))]
-    if not scored:
-        raise _not_found(store, f"no finished run has a value of {name!r}", every)
-    choose: Callable[..., RunInfo] = min if direction == "min" else max
-    return choose(scored, key=lambda run: run.metrics[name])
+def _best(store: Store, reference: str, beside: frozenset[str] | set[str] = frozenset()) -> RunInfo:
+    """`beside`: ids of runs that it must not be, where there is another on the same data."""
+    finished = [r for r in finished_runs(store, [store.experiment_id]) if r.has_model]
+    newest_first = sorted(finished, key=lambda run: run.ended or run.started, reverse=True)
+    every = groups(newest_first)
+    chosen = _of_data(store, every, reference.partition(":")[2], newest_first)
+    told = chosen.told()
+    rest = [run for run in chosen.runs if run.run_id not in beside]
+    if rest and chosen.best is not rest[0]:
+        chosen = Group(tuple(rest), chosen.scores)
+        told = f"{told}; held against it: run {rest[0].run_id[:8]} ({rest[0].name}): {chosen.score}"
+    print("; ".join(filter(None, (f"best: {told}", left_out(chosen, every)))), file=sys.stderr)
+    return _whole(store, chosen.best)
 
 
-def _by_identifier(store: Store, reference: str) -> list[RunInfo]:
+def _of_data(store: Store, every: Sequence[Group], name: str, finished: Sequence[RunInfo]) -> Group:
+    """Of the run that finished last, where no name is given."""
+    for group in every:
+        if not name or any(run.data_name == name for run in group.runs):
+            return group
+    where = f"the experiment {store.experiment_name!r}"
+    if name and every:
+        names = sorted({group.data_name for group in every})
+        mend = f"there are: {', '.join(f'best:{one}' for one in names)}"
+        what = f"no finished run of {where} is on data called {name!r}"
+        raise StoreError(what, where=store.shown_uri, mend=mend)
+    what = f"no finished run of {where} has a validation figure to be chosen by"
+    raise _not_found(store, what, finished)
+
+
+def _whole(store: Store, run: RunInfo) -> RunInfo:
+    found = run_of_id(store, run.run_id)
+    if found is None:
+        what = f"run {run} was removed meanwhile"
+        raise StoreError(what, where=store.shown_uri, mend="give the command again")
+    return found
+
+
+def _by_identifier(store: Store, reference: str, *, deleted: bool = False) -> list[RunInfo]:
     if not _IDENTIFIER.fullmatch(reference):
         return []
-    if len(reference) == 32:
-        return _exactly(store, reference)
-    return _search(store, f"attributes.run_id LIKE '{reference}%'")
+    if len(reference) == _WHOLE:
+        found = run_of_id(store, reference)
+        return [found] if found is not None and found.is_deleted is deleted else []
+    return search(store, f"attributes.run_id LIKE '{reference}%'", deleted=deleted)
 
 
-def _exactly(store: Store, run_id: str) -> list[RunInfo]:
-    try:
-        return [_info(store.client.get_run(run_id))]
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return []
-
-
-def _by_name(store: Store, name: str) -> list[RunInfo]:
+def _by_name(store: Store, name: str, *, deleted: bool = False) -> list[RunInfo]:
     quote = '"' if "'" in name else "'"
     if quote in name:
         return []
-    return _search(store, f"attributes.run_name = {quote}{name}{quote}")
-
-
-def _search(
-    store: Store,
-    condition: str,
-    *,
-    experiments: Sequence[str] | None = None,
-    count: int = _SEARCHED,
-) -> list[RunInfo]:
-    """Runs that fit MLflow's filter, the one started last first."""
-    with errors_of_store(store.uri):
-        page = store.client.search_runs(
-            list(experiments or experiments_of_project(store)),
-            condition,
-            max_results=count,
-            order_by=["attributes.start_time DESC"],
-        )
-    return [_info(run) for run in page]
-
-
-def _with_model(runs: Sequence[RunInfo]) -> list[RunInfo]:
-    """Those that `latest` and `best` may mean: `reproduce` makes a copy, not a newer run."""
-    trained = (run for run in runs if run.tags.get(KIND) not in (SWEEP, COMPARISON))
-    return [run for run in trained if REPRODUCES not in run.tags]
+    return search(store, f"attributes.run_name = {quote}{name}{quote}", deleted=deleted)
 
 
 def _experiment(store: Store, name: str) -> str:
@@ -174,28 +153,18 @@ def _experiment(store: Store, name: str) -> str:
     raise StoreError(f"no experiment is called {name!r}", where=store.shown_uri, mend=mend)
 
 
-def _info(run: mlflow.entities.Run) -> RunInfo:
-    """Raises `StoreError` for an id that is none: it names folders here."""
-    info, data = run.info, run.data
-    if not _SAFE_IDENTIFIER.fullmatch(info.run_id):
-        what, mend = f"{info.run_id!a:.80} is no run id", "the store was altered: do not use it"
-        raise StoreError(what, where="MLflow", mend=mend)
-    return RunInfo(
-        run_id=info.run_id,
-        name=info.run_name or "",
-        status=info.status,
-        started=_time(info.start_time),
-        ended=_time(info.end_time) if info.end_time else None,
-        experiment_id=str(info.experiment_id),
-        parent=data.tags.get(MLFLOW_PARENT_RUN_ID),
-        parameters=dict(data.params),
-        metrics=dict(data.metrics),
-        tags=dict(data.tags),
+def _absent(store: Store, reference: str) -> StoreError:
+    """Whether it was deleted, and how it comes back."""
+    gone = _by_identifier(store, reference, deleted=True) or _by_name(
+        store, reference, deleted=True
     )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    if gone:
+        mend = f"bring it back: `mlflow runs restore --run-id {gone[0].run_id}`, or name another"
+        return StoreError(f"run {gone[0]} was deleted", where=store.shown_uri, mend=mend)
+    what = f"no run is called {reference!r}"
+    if len(reference) == _WHOLE and _IDENTIFIER.fullmatch(reference):
+        what += ", or `mlflow gc` has removed it"
+    return _not_found(store, what, recent_runs(store))
 
 
 def _not_found(store: Store, what: str, candidates: Sequence[RunInfo]) -> StoreError:

@@ -17,11 +17,23 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_USER,
 )
 
+BRANCH = "runforge.git_branch"
 _MIRRORED = {
     "runforge.git_commit": MLFLOW_GIT_COMMIT,
-    "runforge.git_branch": MLFLOW_GIT_BRANCH,
+    BRANCH: MLFLOW_GIT_BRANCH,
     "runforge.git_dirty": MLFLOW_GIT_DIRTY,
 }
+HOST, PID = "runforge.host", "runforge.pid"
+"""Tags of a run's driver: see `drivers`."""
+STARTED = "runforge.pid_started"
+"""When the process started, in a unit of the system's own."""
+BOOT = "runforge.boot"
+"""Which start of the system, and which of its sets of process numbers (a container has its own)."""
+MACHINE = "runforge.machine"
+"""What tells apart machines of the same name; empty where the system does not say."""
+WHILE_RUNNING = frozenset((PID, STARTED, BOOT, MACHINE))
+"""Those that say nothing any more when the run has ended."""
+
 _OF_MODELS = (MLFLOW_USER, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, *_MIRRORED.values())
 
 
@@ -34,9 +46,13 @@ def process_tags() -> dict[str, str]:
     }
 
 
-def mirrored_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Those of our tags that MLflow knows under a name of its own, under that name."""
-    return {_MIRRORED[name]: value for name, value in tags.items() if name in _MIRRORED}
+def as_mlflow_has_them(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags of ours, with those that MLflow has a name and a place for under that name too.
+
+    The branch under that name alone: nothing reads another.
+    """
+    mirrored = {_MIRRORED[name]: value for name, value in tags.items() if name in _MIRRORED}
+    return {name: value for name, value in tags.items() if name != BRANCH} | mirrored
 
 
 def model_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -15,9 +15,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from runforge.errors import Interrupted, StoreError
 from runforge.journal import MetricPoint, check_metric_name
 from runforge.redaction import HIDDEN, is_secret_name, redact
+from runforge.tracking import intervals
 from runforge.tracking.drivers import driver_tags, ownership
 from runforge.tracking.model_folder import complete
-from runforge.tracking.origin import mirrored_tags, process_tags
+from runforge.tracking.origin import as_mlflow_has_them, process_tags
 from runforge.tracking.outbox import Outbox, tell_waiting
 from runforge.tracking.store import Store, errors_of_store
 from runforge.tracking.writes import Write, batches, clear_error, metric_writes, perform
@@ -105,15 +106,27 @@ class Run:
         """Writes the final figures, and to the page of the run's model too, where it has one.
 
         All stand at step 0, as the UI draws bars of single values; an undefined one (None) is
-        left out. Raises ValueError for a name that MLflow would change.
+        left out. The ends of an interval, `<name>_low` and `<name>_high`, are no metrics of their
+        own (`intervals`), unless they are too many for a tag. Raises ValueError for a name that
+        MLflow would change.
         """
         known = {check_metric_name(n): value for n, value in figures.items() if value is not None}
-        if known:
-            self._give("figures", values=known, time_ms=_now_ms())
+        values, ends = intervals.apart(known)
+        if len(intervals.text(ends)) > TAG_LENGTH:
+            values, ends = known, {}
+        if values:
+            self._give("figures", values=values, time_ms=_now_ms(), ends=ends)
+
+    def describe(self, text: str) -> None:
+        """Writes the run's description, Markdown without secrets.
+
+        One that a person wrote stays.
+        """
+        self._give("note", text=redact(text))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags, without secrets; a value longer than MLflow holds is cut, and says so."""
-        every = {**tags, **mirrored_tags(tags)}
+        every = as_mlflow_has_them(tags)
         fitting = ((name, _fitting(redact(value))) for name, value in every.items())
         for batch in batches(fitting, PARAMETERS_PER_BATCH):
             self._give("tags", values=dict(batch))

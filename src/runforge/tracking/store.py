@@ -9,10 +9,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import mlflow.store.db.utils as mlflow_databases
 import requests
@@ -24,10 +24,12 @@ from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 from runforge.errors import RunforgeError, StoreError, of_the_machine
 from runforge.places import outermost_project
 from runforge.redaction import redact
+from runforge.tracking.address import is_address, no_address
 from runforge.tracking.away import bound_requests
 from runforge.tracking.drivers import close_dead_runs
 from runforge.tracking.moved import follow_project
 from runforge.tracking.outbox import Delivery, deliver
+from runforge.wording import counted
 
 with warnings.catch_warnings():
     # MLflow 3.17 declares its tables with an option that SQLAlchemy 2.1 gave up; nothing of ours.
@@ -36,6 +38,9 @@ with warnings.catch_warnings():
 
 ANSWER_TIMEOUT_S = (2.0, 2.5)
 """Seconds to connect, and then to the first byte: a server that needs longer does not answer."""
+
+_COMPARISONS = "-comparisons"
+"""What the name of the experiment with the comparisons of another's runs ends with."""
 
 _SQLITE = "sqlite:///"
 _KIND = ("mlflow.experimentKind", "custom_model_development")
@@ -71,7 +76,7 @@ def store_uri(project: Path) -> str:
     """The tracking URI for a project: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the project.
 
     A relative path in the variable counts from the outermost project, wherever it was set.
-    Raises `StoreError` for MLflow's old file store, which MLflow itself refuses.
+    Raises `StoreError` for what names none, as MLflow's old file store.
     """
     root = outermost_project(project)
     given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
@@ -81,13 +86,9 @@ def store_uri(project: Path) -> str:
         return f"{_SQLITE}{folder / 'mlflow.db'}"
     if given.startswith(_SQLITE) and given != "sqlite:///:memory:":
         return f"{_SQLITE}{folder / given.removeprefix(_SQLITE)}"
-    if not given.startswith("file:") and ("://" in given or given.startswith("databricks")):
+    if is_address(given):
         return given
-    raise StoreError(
-        f"{given!r} names a folder, and MLflow no longer keeps runs in plain files",
-        where="MLFLOW_TRACKING_URI",
-        mend=f"unset it, or set it to sqlite:///{Path(given.removeprefix('file:')).name}.db",
-    )
+    raise no_address(given)
 
 
 def open_store(project: Path, experiment_name: str) -> Store:
@@ -123,10 +124,27 @@ def sync(project: Path) -> list[Delivery]:
         return delivered
 
 
+def for_comparisons(store: Store) -> Store:
+    """The store with the experiment that holds the comparisons of this one's runs.
+
+    Created where it is missing. Among the runs they would fill the UI's charts with theirs. Raises
+    as `open_store` does.
+    """
+    name = f"{store.experiment_name}{_COMPARISONS}"
+    with errors_of_store(store.uri):
+        create: Callable[[str], object] = store.client.create_experiment
+        if store.client.get_experiment_by_name(name) is None:
+            _, create = _connected(store.project, store.uri)
+        known = _experiment(store.client, name, create)
+    return replace(store, experiment_id=known, experiment_name=name)
+
+
 def experiments_of_project(store: Store) -> list[str]:
-    """Where the project's runs are: in all of a file's experiments, in one of a shared server."""
+    """Where the project's runs are: in all of a file's experiments; of a shared server in one, and
+    in that of its comparisons."""
     if not store.is_local:
-        return [store.experiment_id]
+        beside = store.client.get_experiment_by_name(f"{store.experiment_name}{_COMPARISONS}")
+        return [store.experiment_id, *([] if beside is None else [str(beside.experiment_id)])]
     return [str(found.experiment_id) for found in store.client.search_experiments()]
 
 
@@ -167,7 +185,10 @@ def _make_none(db_uri: str) -> None:
 
 def _deliver_waiting(store: Store) -> None:
     for delivery in deliver(store.client, store.project):
-        found = delivery.problem or f"{delivery.writes} writes that had waited were delivered"
+        waited = counted(
+            delivery.writes, "write that had waited was", "writes that had waited were"
+        )
+        found = delivery.problem or f"{waited} delivered"
         print(f"runforge: run {delivery.run_id}: {found}", file=sys.stderr)
 
 
@@ -213,10 +234,19 @@ def _require_answer(uri: str) -> None:
             status = answer.status_code
     except requests.RequestException as error:
         what = f"the tracking server does not answer ({type(error).__name__})"
-        raise StoreError(what, where=redact(uri), mend=mend) from None
+        raise StoreError(what, where=redact(uri), mend=_past_proxy(uri) or mend) from None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         what = f"the tracking server is out of order (HTTP status {status})"
-        raise StoreError(what, where=redact(uri), mend=mend)
+        raise StoreError(what, where=redact(uri), mend=_past_proxy(uri) or mend)
+
+
+def _past_proxy(uri: str) -> str | None:
+    """How to ask the server itself, where the environment sends requests to a proxy."""
+    if not requests.utils.get_environ_proxies(uri):
+        return None
+    host = urlsplit(uri).hostname
+    told = "a proxy is asked, as HTTP_PROXY or HTTPS_PROXY says"
+    return f"{told}; to ask the server itself: export NO_PROXY={host}"
 
 
 @contextmanager

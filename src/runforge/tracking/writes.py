@@ -29,12 +29,13 @@ from mlflow.entities import (
 )
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_RUN_NOTE
 from PIL import Image
 
 from runforge.journal import MetricPoint, check_metric_name
+from runforge.tracking import intervals
 from runforge.tracking.metric_rows import log_points
-from runforge.tracking.origin import model_tags
+from runforge.tracking.origin import WHILE_RUNNING, model_tags
 
 T = TypeVar("T")
 
@@ -43,6 +44,9 @@ METRICS_PER_BATCH = 1000
 
 ERROR = "runforge.error"
 """The tag with the one line of what a run ended with."""
+
+OURS = "*Written by runforge; it stays as you change it once this line is gone.*"
+"""What a description ends with that may be written anew."""
 
 SAVED = "runforge.saved"
 """The tag of a model that says when it was saved, to know it again."""
@@ -98,9 +102,17 @@ def _metrics(client: MlflowClient, run_id: str, *, points: Sequence[Sequence[Any
 
 
 def _figures(
-    client: MlflowClient, run_id: str, *, values: Mapping[str, float], time_ms: int
+    client: MlflowClient,
+    run_id: str,
+    *,
+    values: Mapping[str, float],
+    time_ms: int,
+    ends: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
-    """At step 0, for the model recorded last and the data set named first; once where they stay."""
+    """At step 0, for the model recorded last and the data set named first; once where they stay.
+
+    `ends`: of their intervals; those of other figures stay.
+    """
     run = client.get_run(run_id)
     known: Mapping[str, float] = run.data.metrics
     belongs_to: dict[str, str] = {}
@@ -110,8 +122,18 @@ def _figures(
         belongs_to = {"model_id": model.model_id, "run_id": run_id, **_first_data(run)}
     news = {name: value for name, value in values.items() if known.get(name) != value}
     metrics = [Metric(name, v, time_ms, 0, **belongs_to) for name, v in news.items()]
-    client.log_batch(run_id, metrics=metrics)
+    others = {n: e for n, e in intervals.ends_in(run.data.tags).items() if n not in values}
+    every = {**others, **(ends or {})}
+    tags = [RunTag(intervals.TAG, intervals.text(every))] if every else []
+    client.log_batch(run_id, metrics=metrics, tags=tags)
     _tell_odd(client, run_id, ((name, value, 0) for name, value in news.items()))
+
+
+def _note(client: MlflowClient, run_id: str, *, text: str) -> None:
+    """Once more in place of an earlier one of ours; never of what a person wrote."""
+    there = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
+    if not there or OURS in there:
+        client.set_tag(run_id, MLFLOW_RUN_NOTE, f"{text}\n\n{OURS}")
 
 
 def _first_data(run: Run) -> dict[str, str]:
@@ -201,12 +223,17 @@ def _logged_model(client: MlflowClient, run: Run, record: Model, name: str) -> L
 def _end(
     client: MlflowClient, run_id: str, *, status: str, cause: str | None, time_ms: int
 ) -> None:
-    """Without a cause, what an earlier end of the run left as one is taken away."""
+    """Without a cause, what an earlier end of the run left as one is taken away.
+
+    And what says which process its driver was.
+    """
     if cause:
         client.set_tag(run_id, ERROR, cause)
     else:
         clear_error(client, run_id)
     client.set_terminated(run_id, status, time_ms)
+    for name in WHILE_RUNNING & client.get_run(run_id).data.tags.keys():
+        client.delete_tag(run_id, name)
 
 
 def clear_error(client: MlflowClient, run_id: str) -> None:
@@ -220,6 +247,7 @@ KINDS: dict[str, Callable[..., None]] = {
     "tags": _tags,
     "metrics": _metrics,
     "figures": _figures,
+    "note": _note,
     "folder": _folder,
     "file": _file,
     "text": _text,
