@@ -222,7 +222,8 @@ def test_a_project_whose_name_is_no_text_is_refused_before_anything(
     project: Path, tmp_path: Path
 ) -> None:
     odd = tmp_path / os.fsdecode(b"raw\xff")
-    project.rename(odd)
+    shutil.copytree(project / "conf", odd / "conf")
+    (odd / "dvc.yaml").touch()
     with pytest.raises(ConfigError, match=r"no UTF-8.*move the project") as refused:
         config.find_project(odd)
     assert "\n" not in str(refused.value)
