@@ -454,7 +454,7 @@ def test_what_can_t_be_compared_is_refused_and_nothing_recorded(place, two, tmp_
     ):
         with pytest.raises(UserError, match=told):
             compare(place.store, references, tmp_path / "copies", diff=False)
-    with pytest.raises(UserError, match="1 runs can't be compared"):
+    with pytest.raises(UserError, match="1 run can't be compared"):
         check_references(two[:1])
     done = place.project.runforge("compare", two[0], unmeasured, code=2)
     assert "has no evaluation" in one_line(done.stderr) and done.stdout == ""
