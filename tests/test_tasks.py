@@ -122,10 +122,10 @@ def test_weights_are_no_part_of_the_state() -> None:
 @pytest.mark.parametrize(
     ("node", "schema", "message"),
     [
-        (BINARY, class_schema([3, 3, 3]), "there are 3; take task=multiclass"),
-        (BINARY, value_schema(), "is a value; take task=regression"),
-        (MULTICLASS, value_schema(), "is a value; take task=regression"),
-        (REGRESSION, class_schema([3, 3]), "is a class; take task=multiclass or task=binary"),
+        (BINARY, class_schema([3, 3, 3]), "there are 3; take `task=multiclass`"),
+        (BINARY, value_schema(), "is a value; take `task=regression`"),
+        (MULTICLASS, value_schema(), "is a value; take `task=regression`"),
+        (REGRESSION, class_schema([3, 3]), "is a class; take `task=multiclass` or `task=binary`"),
         (
             {**BINARY, "loss": MULTICLASS["loss"]},
             class_schema([3, 3]),

@@ -26,7 +26,7 @@ from benchmarks import table  # noqa: E402
 
 PARTS = (
     *("kills", "signals", "training", "disks", "evaluation", "store", "data", "hostile", "leaks"),
-    *("bits", "fuzz"),
+    *("bits", "fuzz", "mistyped"),
 )
 
 

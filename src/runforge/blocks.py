@@ -74,7 +74,7 @@ def _shared(network: nn.Module, found: list[nn.Module]) -> list[str]:
 
 def _can_not_shard(reason: str) -> ConfigError:
     what, where = f"the network can't be sharded: {reason}", "machine.strategy=fsdp"
-    return ConfigError(what, where=where, mend="take machine.strategy=ddp")
+    return ConfigError(what, where=where, mend="take `machine.strategy=ddp`")
 
 
 def _can_not_run(module: nn.Module) -> bool:

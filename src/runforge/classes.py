@@ -24,7 +24,7 @@ def check_classes(schema: Schema, task: str) -> int:
     """The number of classes; raises `ConfigError` for a value, `DataError` for too few."""
     if schema.target_kind != "class":
         what = f"task={task} learns classes, but the target {schema.target_name!r} is a value"
-        raise ConfigError(what, where="task", mend="take task=regression")
+        raise ConfigError(what, where="task", mend="take `task=regression`")
     if len(schema.classes) < 2:
         there = counted(len(schema.classes), "class", "classes")
         what = f"the data have {there}, and it takes two to tell apart"

@@ -13,7 +13,9 @@ def device_type(machine: MachineSettings) -> str:
     """`cuda` or `cpu`; raises `ConfigError` where a GPU is asked for and there is none."""
     available = torch.cuda.is_available()
     if machine.accelerator == "gpu" and not available:
-        raise ConfigError("there is no GPU", where="machine.accelerator", mend="take machine=cpu")
+        raise ConfigError(
+            "there is no GPU", where="machine.accelerator", mend="take `machine.accelerator=cpu`"
+        )
     return "cuda" if available and machine.accelerator != "cpu" else "cpu"
 
 
@@ -44,7 +46,9 @@ def device_count(machine: MachineSettings) -> int:
         return there
     if on_gpu and machine.devices > there:
         what = f"{machine.devices} GPUs are asked for, and the machine has {there}"
-        raise ConfigError(what, where="machine.devices", mend="take fewer, or machine.devices=auto")
+        raise ConfigError(
+            what, where="machine.devices", mend="take fewer, or `machine.devices=auto`"
+        )
     return machine.devices
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,8 +72,8 @@ def check_data(project: Path, root: Path, threads: int) -> None:
     if found and odd:
         others = f" and {len(odd) - 1} others" if len(odd) > 1 else ""
         mend = (
-            f"if you changed it: `dvc add {found.path.name}`; if not, DVC's cache is damaged: "
-            f"remove the file and {_object(project, expected[odd[0]])}, then `dvc pull`"
+            f"if you changed it: `dvc add {shlex.quote(found.path.name)}`; if not, DVC's cache is "
+            f"damaged: remove the file and {_object(project, expected[odd[0]])}, then `dvc pull`"
         )
         what = f"this file{others} is not as DVC tracked it"
         raise DataError(what, where=str(odd[0]), mend=mend)

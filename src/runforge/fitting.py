@@ -171,7 +171,7 @@ def _mistakes_of_the_user() -> Iterator[None]:
     except NotImplementedError as error:
         if "sharding strategy" not in str(error):
             raise
-        mend = "take machine.strategy=ddp, or an optimiser that is not fused"
+        mend = "take `machine.strategy=ddp`, or an optimiser that is not fused"
         raise ConfigError(str(error), where="machine.strategy=fsdp", mend=mend) from error
     except MisconfigurationException as error:
         text = " ".join(str(error).split())

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from runforge.errors import ConfigError
-from runforge.meanings import key_of, written
+from runforge.meanings import key_of
+from runforge.overrides import typed
 
 MOST = 6
 """Candidates that are tried: each costs a composition."""
@@ -143,9 +144,9 @@ def _replaced(overrides: Sequence[str], candidate: Candidate) -> list[str]:
     return [*given, candidate.override]
 
 
-def _example(typed: str, mend: str, overrides: Sequence[str], compose: Compose) -> str:
+def _example(given: str, mend: str, overrides: Sequence[str], compose: Compose) -> str:
     """The hint for a value of the wrong kind: what the key has without the override."""
-    key = key_of(typed)
+    key = key_of(given)
     try:
         here: Any = compose([o for o in overrides if key_of(o) != key]).values
     except ConfigError:
@@ -154,7 +155,7 @@ def _example(typed: str, mend: str, overrides: Sequence[str], compose: Compose) 
         here = here.get(part) if isinstance(here, Mapping) else None
     if isinstance(here, Mapping):
         return f"its keys are {', '.join(f'{key}.{part}' for part in here)}" if here else mend
-    shown = shlex.quote(f"{key}={written(here)}")
+    shown = typed(key, here)
     if here is None or len(shown) > MOST_SHOWN or not pasteable(shown):
         return mend
     return f"{mend}, which is else `{shown}`"

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from runforge.errors import ConfigError
+from runforge.meanings import key_of, written
 
 TEXTS = ("init_from",)
 """Keys whose values are texts that may look like numbers: one run's id in thirty begins so."""
@@ -20,40 +21,23 @@ def quoted(overrides: Sequence[str]) -> list[str]:
     >>> quoted(["init_from=1234e567,latest", "seed=12"])
     ["init_from='1234e567',latest", 'seed=12']
     """
-    return [_ID.sub(r"\1'\2'", o) if name(o) in TEXTS else o for o in overrides]
+    return [_ID.sub(r"\1'\2'", o) if key_of(o) in TEXTS else o for o in overrides]
 
 
-def name(override: str) -> str:
-    """The key or group that an override changes."""
-    return override.split("=")[0].lstrip("+~")
-
-
-def typed(key: str, value: str | Sequence[str]) -> str:
-    """An override that sets a text or a list of texts, as it is typed in a shell.
+def typed(key: str, value: object) -> str:
+    """An override that sets a value, as it is typed in a shell.
 
     >>> typed("data.source.ignore", ["id"])
     "'data.source.ignore=[id]'"
-    >>> typed("data.source.file", "a.csv")
-    "'data.source.file=\"a.csv\"'"
+    >>> print(typed("data.source.file", "a (1).csv"))
+    'data.source.file="a (1).csv"'
     """
-    texts = [value] if isinstance(value, str) else value
-    shown = ",".join(map(_quoted_text, texts))
-    given = f"{key}={shown if isinstance(value, str) else f'[{shown}]'}"
-    return shlex.quote(given)
-
-
-def _quoted_text(text: str) -> str:
-    """In quotes where Hydra would take it for something else than these characters."""
-    plain = re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII)
-    if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
-        return text
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), text)
-    return '"{}"'.format(escaped.replace("${", "\\${"))
+    return shlex.quote(f"{key}={written(value)}")
 
 
 def is_hydras(override: str) -> bool:
     """Whether it steers Hydra itself and no key of ours."""
-    return name(override).startswith(("hydra.", "hydra/"))
+    return key_of(override).startswith(("hydra.", "hydra/"))
 
 
 def refuse_repeated(overrides: Sequence[str]) -> None:

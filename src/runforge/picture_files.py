@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from runforge.files import Found, text
 from runforge.notices import notice
+from runforge.overrides import typed
 
 READ = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif"),
@@ -179,7 +180,7 @@ def _tell_views(items: Sequence[Listed]) -> None:
             notice(
                 f"{counted(found)} named after another one and {word!r} ({names(found)}): what"
                 " shows the same thing may fall into two splits",
-                hint=f"""'data.source.exclude=["*{word}.*"]' leaves them out""",
+                hint=f"{typed('data.source.exclude', [f'*{word}.*'])} leaves them out",
             )
 
 

@@ -19,6 +19,7 @@ from runforge.dialect import Wanted
 from runforge.errors import DataError
 from runforge.files import Found, entries, walk
 from runforge.notices import notice
+from runforge.overrides import typed
 from runforge.picture_files import Chooser, Listed, counted, is_picture, listed, matches, names
 from runforge.sample import Sample
 from runforge.split_folders import split_of
@@ -206,7 +207,7 @@ def found(root: Path) -> PictureList | None:
         raise DataError(
             f"{lists[0].file.name} and {lists[1].file.name} both list pictures",
             where=str(root),
-            mend=f"name one: data=image_list data.source.file={lists[0].file.name}",
+            mend=f"name one: data=image_list {typed('data.source.file', lists[0].file.name)}",
         )
     return lists[0] if lists else None
 

@@ -73,7 +73,7 @@ def check_leakage(root: Path, used: Used) -> None:
         raise DataError(
             f"{count} in more than one split, first: {pairs}",
             where=str(root),
-            mend="remove them from one, or set data.allow_leakage=true",
+            mend="remove them from one, or set `data.allow_leakage=true`",
         )
 
 

@@ -13,16 +13,20 @@ import shlex
 import traceback
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from runforge import arguments, cli, config
-from runforge.errors import ConfigError, RunforgeError
+from runforge.errors import ConfigError, StoreError
 from runforge.settings import Node, Settings
 from runforge.signature import KNOWN, keyword_model
+from runforge.tracking.address import VARIABLE
+from runforge.tracking.store import store_uri
+from tests.odd.texts import VALUES
 
 NEEDS = {
     "data=diabetes": ("task=regression",),
@@ -148,7 +152,8 @@ def commands(value: str) -> Iterator[list[str]]:
     """Every command with a value for each of its arguments in turn."""
     for name, parser in arguments.commands().items():
         for tried in parser.actions:
-            if tried.nargs == 0 or (tried.dest == "folder" and value.startswith(("/", "~"))):
+            # Overrides are tried by composing; a folder is written to.
+            if tried.nargs == 0 or tried.dest in ("overrides", "folder"):
                 continue
             words = [name]
             for action in parser.actions:
@@ -158,12 +163,23 @@ def commands(value: str) -> Iterator[list[str]]:
             yield words
 
 
-def used(act: Callable[[], object]) -> str:
-    """What is wrong with what comes of using a value; empty where it serves, or one line tells."""
-    try:
-        act()
-    except RunforgeError as error:
-        return "" if len(str(error).splitlines()) == 1 else f"more than a line: {error!r}"
-    except Exception:  # noqa: BLE001 - that is what is looked for
-        return traceback.format_exc()
-    return ""
+def address(value: str) -> str:
+    """What is wrong with what comes of a value of MLFLOW_TRACKING_URI; empty where nothing is."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(VARIABLE, value)
+        try:
+            store_uri(Path.cwd())
+        except StoreError as error:
+            told = str(error)
+        else:
+            return ""
+        for written in re.findall(r"write `(.+?)`, or unset", told):
+            [word] = shlex.split(written)
+            patched.setenv(VARIABLE, word.removeprefix(f"{VARIABLE}="))
+            store_uri(Path.cwd())
+    return "" if "unset it" in told and len(told.splitlines()) == 1 else told
+
+
+def composed_pairs(project: Path) -> list[tuple[tuple[str, ...], str, str]]:
+    """Every key that takes text with every odd value, and what chooses the key."""
+    return [(base, key, value) for base, key in text_keys(project) for value in VALUES]

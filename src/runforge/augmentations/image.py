@@ -89,10 +89,10 @@ class ImageAugmentation(nn.Module):
     def _check(self, inputs: Tensor) -> None:
         if inputs.ndim != 4:
             what = f"it changes pictures [C, H, W], not inputs {list(inputs.shape[1:])}"
-            raise ConfigError(what, where="augmentation", mend="take augmentation=none")
+            raise ConfigError(what, where="augmentation", mend="take `augmentation=none`")
         if self.saturation and inputs.shape[1] != 3:
             what = f"pictures of {inputs.shape[1]} channels have no saturation"
-            mend = "set it to 0, or data.modality.mode=RGB"
+            mend = "set it to 0, or `data.modality.mode=RGB`"
             raise ConfigError(what, where="augmentation.saturation", mend=mend)
 
     def _flip(self, inputs: Tensor, drawn: dict[str, Tensor]) -> Tensor:

@@ -12,7 +12,8 @@ from runforge import config, places, profile_file
 from runforge.auto import Chooser
 from runforge.errors import ConfigError
 from runforge.launch import launched
-from runforge.overrides import name, quoted
+from runforge.meanings import key_of
+from runforge.overrides import quoted
 from runforge.profile_file import Profile
 
 SHORT = (
@@ -29,8 +30,8 @@ def run(options: argparse.Namespace) -> None:
     """Prints the table to standard output; the run keeps it with a picture and a trace."""
     project = config.find_project()
     given = quoted(options.overrides)
-    chosen = {name(override) for override in given}
-    short = [override for override in SHORT if name(override) not in chosen]
+    chosen = {key_of(override) for override in given}
+    short = [override for override in SHORT if key_of(override) not in chosen]
     ready = Chooser(project).chosen(config.compose(project, [*short, *given]))
     settings = ready.composed.settings
     with launched(settings, "train") as started:

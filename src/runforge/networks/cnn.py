@@ -85,7 +85,7 @@ class Cnn(nn.Module):
 def _checked(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(input_shape) != 3:
         what = f"cnn takes pictures [C, H, W], not inputs {list(input_shape)}"
-        raise ConfigError(what, where="network=cnn", mend="take network=mlp")
+        raise ConfigError(what, where="network", mend="take `network=mlp`")
     return input_shape[0], input_shape[1], input_shape[2]
 
 
@@ -98,5 +98,5 @@ def _too_small(input_shape: tuple[int, ...], blocks: int, padding: str) -> Confi
     what = f"pictures of {height}×{width} are too small for {blocks} blocks with padding={padding}"
     mend = "take fewer filters or larger pictures (data.modality.height, data.modality.width)"
     if padding == "valid":
-        mend = f"set network.padding=same, or {mend}"
+        mend = f"set `network.padding=same`, or {mend}"
     return ConfigError(what, where="network.filters", mend=mend)

@@ -32,7 +32,7 @@ class Resnet(nn.Module):
         super().__init__()
         if len(input_shape) != 3:
             what = f"resnet takes pictures [C, H, W], not inputs {list(input_shape)}"
-            raise ConfigError(what, where="network=resnet", mend="take network=mlp")
+            raise ConfigError(what, where="network", mend="take `network=mlp`")
         stem = _convolution(input_shape[0], widths[0], stem_stride)
         strides = [1, *[2] * (len(widths) - 1)]
         stages = [

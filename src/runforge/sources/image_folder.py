@@ -15,6 +15,7 @@ from runforge.errors import ConfigError, DataError
 from runforge.files import Found, entries, link_problem, text, walk
 from runforge.notices import notice
 from runforge.ordering import look_alikes
+from runforge.overrides import typed
 from runforge.picture_files import Chooser, Listed, counted, is_picture, listed, names
 from runforge.sample import SPLITS, Sample
 from runforge.split_folders import split_of
@@ -175,7 +176,8 @@ def _check_classes(folder: Path, classes: list[Path], split: str | None) -> None
     if len(found) == 1:
         mend = "add another class"
         if len(inner := _folders(classes[0])) > 1:
-            mend = f"if {inner[0].name} and {inner[1].name} are classes: data.root={classes[0]}"
+            deeper = typed("data.root", str(classes[0]))
+            mend = f"if {inner[0].name} and {inner[1].name} are classes: {deeper}"
         raise DataError(f"there is one class only ({found[0]})", where=str(folder), mend=mend)
     for group in look_alikes(found):
         same = ", ".join(map(repr, group))

@@ -52,7 +52,7 @@ class Binary(nn.Module):
         count = check_classes(schema, "binary")
         if count != 2:
             what = f"task=binary tells two classes apart, and there are {count}"
-            raise ConfigError(what, where="task", mend="take task=multiclass")
+            raise ConfigError(what, where="task", mend="take `task=multiclass`")
         example = torch.zeros(2), torch.tensor([0.0, 1.0])
         self.loss = build_loss(loss, (BCEWithLogitsLoss,), *example)
         self.classes = schema.classes

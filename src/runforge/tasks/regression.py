@@ -38,7 +38,7 @@ class Regression(nn.Module):
             what = (
                 f"task=regression learns a value, but the target {schema.target_name!r} is a class"
             )
-            raise ConfigError(what, where="task", mend="take task=multiclass or task=binary")
+            raise ConfigError(what, where="task", mend="take `task=multiclass` or `task=binary`")
         if not schema.target_std > 0:
             what = f"every training target is {schema.target_mean}"
             raise DataError(
