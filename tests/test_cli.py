@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Project
+from runforge.cli import main
+from tests.conftest import REPOSITORY, Project
 
 HEAVY = "{'torch', 'pytorch_lightning', 'mlflow', 'hydra', 'dvc', 'polars', 'matplotlib'}"
 
@@ -131,10 +133,54 @@ def test_an_unknown_sample(bare_project: Project) -> None:
     assert "digits" in one_line(bare_project.runforge("sample", "cats", code=2).stderr)
 
 
-def test_an_unknown_command_or_option() -> None:
-    for arguments in (["trian"], ["train", "--fast"], ["sample", "digits", "a", "b"]):
-        done = subprocess.run([sys.executable, "-m", "runforge", *arguments], capture_output=True)
-        assert done.returncode == 2
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("trian", "there is no command trian; did you mean `runforge train`?"),
+        ("sweep", "did you mean `runforge train -m`?"),
+        ("help", "did you mean `runforge --help`?"),
+        ("", "`runforge --help` tells what it takes"),
+        ("train --lr 0.1", "train: there is no option --lr; write `optimizer.learning_rate=0.1`"),
+        ("train --epochs=5 network=mlp", "write `trainer.max_epochs=5`"),
+        ("train --batch-size 8", "write `data.batch_size=8`"),
+        ("train --trainer.max_epochs 5", "write `trainer.max_epochs=5`"),
+        ("train --gpu", "write `machine=gpu`"),
+        ("train --device cuda", "write `machine.accelerator=gpu`"),
+        ("train --multirn seed=1,2", "did you mean `--multirun`?"),
+        ("train --fast", "there is no option --fast; values are given as key=value"),
+        ("predict --modle best x.png", "there is no option --modle; did you mean `--model`?"),
+        (
+            "predict x.png",
+            "are required: --model; `runforge predict --help` tells",
+        ),
+        ("serve --model x --port abc", "--port: 'abc' is no whole number"),
+        ("serve --model x --port 65536", "--port: 65536 is not in 0..65535"),
+        (
+            "serve --model x --device gpu",
+            "'gpu' is not among its values; take one of auto, cpu, cuda",
+        ),
+        ("batch-size --memory 9e999", "--memory: 9e999 is no amount of memory"),
+        ("sample digits a b", "sample: 'b' is one word too many"),
+        ("runs --limt 5", "did you mean `--limit`?"),
+    ],
+)
+def test_a_mistake_of_the_command_line_is_one_line(
+    typed: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    assert main(typed.split()) == 2
+    assert told in one_line(capsys.readouterr().err)
+
+
+def test_a_mistake_of_the_command_line_ends_the_process_with_2() -> None:
+    done = subprocess.run([sys.executable, "-m", "runforge", "trian"], capture_output=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"runforge {version('runforge')}\n"
 
 
 def test_overrides_stand_on_both_sides_of_the_option() -> None:

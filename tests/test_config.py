@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -264,3 +265,167 @@ def test_a_runs_id_is_no_number(project: Path, typed: str, given: str) -> None:
         value = given.partition("=")[2].strip("'")
         key = given.partition("=")[0]
         assert str(config.compose(project, [given]).values[key]) == value
+
+
+@pytest.mark.parametrize(
+    ("swept", "values"),
+    [
+        ("network=glob(*)", ["cnn", "mlp", "origin", "resnet"]),
+        ("network=glob(*,exclude=[o*,r*])", ["cnn", "mlp"]),
+        ("network=choice(cnn,mlp)", ["cnn", "mlp"]),
+        ("seed=sort(3,1,2)", ["1", "2", "3"]),
+        ("seed=sort(3,1,2,reverse=true)", ["3", "2", "1"]),
+        ("seed=range(1,4)", ["1", "2", "3"]),
+        ("seed=tag(x,choice(1,2))", ["1", "2"]),
+        ("seed=int(1.5),int(2.2)", ["1", "2"]),
+        ("++seed=1,2", ["1", "2"]),
+        ("experiment=digits,diabetes", ["digits", "diabetes"]),
+        ("data.name=\"a,b\",'c d'", ['"a,b"', "'c d'"]),
+        ("network.filters=[8],[16,32]", ["[8]", "[16,32]"]),
+    ],
+)
+def test_hydras_words_of_a_sweep(project: Path, swept: str, values: list[str]) -> None:
+    key = swept.partition("=")[0]
+    trials = config.trials(project, ["evaluation.seed=3", swept])
+    assert trials == [("evaluation.seed=3", f"{key}={value}") for value in values]
+    for trial in trials:
+        config.compose(project, trial)
+
+
+def test_values_that_conf_varies_are_trials(project: Path) -> None:
+    file = project / "conf" / "experiment" / "digits.yaml"
+    params = 'hydra: {sweeper: {params: {seed: "1,2", network: "cnn,mlp"}}}\n'
+    file.write_text(f"{file.read_text()}\n{params}")
+    assert config.trials(project, ["experiment=digits", "network=resnet"]) == [
+        ("seed=1", "network=resnet", "experiment=digits"),
+        ("seed=2", "network=resnet", "experiment=digits"),
+    ]
+    assert len(config.trials(project, ["experiment=digits", "data.batch_size=8,16"])) == 8
+    assert len(config.trials(project, ["experiment=diabetes", "data.batch_size=8,16"])) == 2
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_what_is_shuffled_is_run_as_it_was_composed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, launcher: str
+) -> None:
+    monkeypatch.chdir(project)
+    given = ["network.filters=shuffle([1,2,3,4,5,6,7,8,9])", "seed=shuffle(1,2,3)"]
+    given += [f"hydra/launcher={launcher}", "~experiment"]
+    trials = config.trials(project, given)
+    assert len(trials) == 3 and all("~experiment" in trial[2] for trial in trials)
+
+    def note(trial: tuple[str, ...]) -> None:
+        (project / f"ran-{trial[1]}").write_text(trial[0])
+
+    config.multirun(project, given, trials[:2], note)
+    ran = {file.name: file.read_text() for file in project.glob("ran-*")}
+    assert ran == {f"ran-{trial[1]}": trial[0] for trial in trials[:2]}
+
+
+@pytest.mark.parametrize(
+    ("swept", "told"),
+    [
+        (
+            "network=cnn,mlp network.dense=8",
+            "network=mlp has no key network.dense; take `network=cnn`",
+        ),
+        (
+            "seed=interval(0,1)",
+            "no list of values; name values, or `'seed=range(1,4)'`",
+        ),
+        ("seed=glob(*)", "there is nothing to try; glob() finds choices of a group"),
+        ("seed=range(3,1)", "there is nothing to try; name values, or a range"),
+        ("seed=range(1,3,0)", "must not be zero; name values, or a range"),
+        ("network=cnn,mpl", "did you mean `network=mlp`?"),
+        ("network=[cnn,mlp]", "sweep over them: `-m network=cnn,mlp`"),
+        ("+hydra.sweeper.params.seed=1", "Hydra takes it from files only; sweep over the keys"),
+        ("hydra/launcher=slurm", "there is no hydra/launcher=slurm"),
+        ("data.name=é,b", 'write `\'data.name="é","b"\'`'),
+    ],
+)
+def test_a_mistake_in_a_sweep(project: Path, swept: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        for trial in config.trials(project, swept.split()):
+            config.compose(project, trial)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("experiment_name=李明", "'experiment_name=\"李明\"'"),
+        ("init_from=a/epoch=9.ckpt", "'init_from=\"a/epoch=9.ckpt\"'"),
+        ("data.target.name=C6H6(GT)", "'data.target.name=\"C6H6(GT)\"'"),
+        ("data.name=;", "'data.name=\";\"'"),
+        ("data.name=a,b", "'data.name=\"a,b\"'"),
+        ("data.name=1e5", "'data.name=\"1e5\"'"),
+        ("data.name=null", "'data.name=\"null\"'"),
+        ("data.name=my name", "'data.name=\"my name\"'"),
+        ("Network=cnn", "network=cnn"),
+        ("network=CNN", "network=cnn"),
+        ("optimizer.LR=0.1", "optimizer.learning_rate=0.1"),
+        ("lr=0.1", "optimizer.learning_rate=0.1"),
+        ("lr=0,1", "optimizer.learning_rate=0.1"),
+        ("epochs=5", "trainer.max_epochs=5"),
+        ("batch_size=8", "data.batch_size=8"),
+        ("model=mlp", "network=mlp"),
+        ("Netwrk=MPL", "network=mlp"),
+        ("device=cuda", "machine.accelerator=gpu"),
+        ("seed = 1", "seed=1"),
+        ("seed= 1", "seed=1"),
+        ("seed =1", "seed=1"),
+        ("seed 1", "seed=1"),
+        ("seed:1", "seed=1"),
+        ("mlp", "network=mlp"),
+        ("diabetes", "experiment=diabetes"),
+        ("+seed=1", "seed=1"),
+        ("+network=mlp", "network=mlp"),
+        ("network.filters=[32, 64]", "'network.filters=[32,64]'"),
+        ("network.filters=32,64", "'network.filters=[32,64]'"),
+        ("data.batch_size=64.0", "data.batch_size=64"),
+        ("trainer.precision=bf16", "trainer.precision=bf16-mixed"),
+        ("data.modality.mode=grey", "data.modality.mode=L"),
+    ],
+)
+def test_what_may_have_been_meant_composes(project: Path, typed: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.compose(project, typed.split(" "))
+    assert re.search(f"(write|did you mean) `{re.escape(meant)}`", str(caught.value)), caught.value
+    config.compose(project, shlex.split(meant))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            "experiment=diabetes task=binary",
+            "Binary learns a class, and data.target.kind is value; take `task=reg",
+        ),
+        (
+            "task=regression",
+            "data.target.kind is class; take `task=binary` or `task=multiclass`",
+        ),
+        (
+            "data=diabetes",
+            "data.target.kind is value; take `experiment=diabetes`, which brings its",
+        ),
+        ("data.target.kind=value", "override data.target.kind=value: data.target.kind: "),
+        (
+            "network=mlp network.dense=8",
+            "has no key network.dense; take `network=cnn` or `network=origin`, or",
+        ),
+        ("data.split=0.2", "its keys are data.split.validation, data.split.test"),
+        (
+            "seed=;",
+            "should be a valid integer; mend the value, which is else `seed=0`",
+        ),
+        ("data=table", "data.source.target: it has to be given; write data.source.target=VALUE"),
+        ("data=images data.source.splits=x", "override data.source.splits=x"),
+    ],
+)
+def test_what_does_not_fit_together_is_told_at_once(
+    project: Path, overrides: str, told: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.compose(project, overrides.split())
+    assert told in str(caught.value)

@@ -6,6 +6,8 @@ One run: prepares the data if needed, trains, evaluates and records; prints the 
 Overrides are Hydra's: a choice from a group of conf/ (network=mlp), or a value
 (optimizer.learning_rate=0.01). With -m, every combination of comma-separated values is run as a
 trial of a sweep: runforge train -m network=cnn,mlp optimizer.learning_rate=0.001,0.01
+Hydra's words for many values serve too: 'network=glob(*)', 'seed=range(1,5)'. A text with signs of
+the grammar in it is quoted for the shell and for Hydra: 'data.source.target="C6H6(GT)"'.
 """
 
 PREDICT_HELP = """\

@@ -104,10 +104,9 @@ def keys_for(key: str, known: Sequence[str]) -> list[str]:
         alias = ""
     ending = [k for k in known if k.rpartition(".")[2].lower() == last]
     siblings = [k for k in known if k.rpartition(".")[0] == word.rpartition(".")[0]]
-    if alias:
-        ending += [k for k in known if k == alias or k.endswith(f".{alias}")]
+    other = [k for k in known if alias and (k == alias or k.endswith(f".{alias}"))]
     close = [*_close(word, siblings if "." in word else known), *_close(word, known)]
-    return list(dict.fromkeys([*same, *ending, *close]))
+    return list(dict.fromkeys([*same, *other, *ending, *close]))
 
 
 def closest(word: str, options: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ it says to write, split as a shell splits it, composes in the place of what was 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import shlex
@@ -37,6 +38,7 @@ NEEDS = {
 """What a choice leaves to the user."""
 
 
+@functools.cache
 def text_keys(project: Path) -> list[tuple[tuple[str, ...], str]]:
     """Each key that takes text, with the overrides that choose what has it."""
     found: dict[str, tuple[str, ...]] = {}
