@@ -111,7 +111,7 @@ def packing_settings(data: DataSettings) -> PackingSettings:
     """What packing reads of the configuration."""
     return PackingSettings(
         target_kind=data.target.kind,
-        target_name=data.target.name,
+        target_name=data.target_name,
         split_validation=data.split.validation,
         split_test=data.split.test,
         split_salt=data.split.salt,
