@@ -9,34 +9,30 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runforge import giveaways, groups
+from runforge import giveaways, groups, table_layout
 from runforge.cell_forms import category_index
-from runforge.column_kinds import TEXT, kind_of, of_categories, of_numbers, tell, tell_left_out
+from runforge.column_kinds import TEXT, tell_left_out
 from runforge.errors import ConfigError, DataError, Refused
-from runforge.ordering import natural_order
-from runforge.overrides import typed
 from runforge.sample import Examined, PackedRows, Raw, Shown, parse_number, parse_numbers
-from runforge.single_precision import origin
+from runforge.table_layout import cells_of
+from runforge.table_statistics import (
+    STATISTICS,
+    category_input,
+    far_outside,
+    indicator_input,
+    number_input,
+    number_text,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_CATEGORIES = 1000
-"""More than that in one column is no category but a name, a text or a number gone wrong."""
-
 UNKNOWN = -1.0
-
-COUNTED_ROWS = 4096
-"""Rows whose cells are counted at a time."""
-
-FEWEST_NUMBERS, MOST_OTHERS = 5, 0.2
-"""A column of so many different numbers, and of at most this share of other texts, is no category
-as it stands: one cell of `?` or `1e999` would have turned its numbers into names."""
 
 
 class Table:
@@ -64,7 +60,7 @@ class Table:
         `origins`, of numbers that 32-bit floats tell apart only when counted from there: by name.
         Raises `DataError` where the columns don't fit what the configuration names.
         """
-        columns = _counted(raws)
+        columns = table_layout.counted(raws)
         self._check_names(columns)
         values = {name: [v for v in cells if v is not None] for name, cells in columns.items()}
         parsed = {name: parse_numbers(values[name]) for name in columns}
@@ -74,13 +70,13 @@ class Table:
         categories = [name for name in kept if name not in numbers]
         for name in categories:
             if name not in self.categories:
-                _check_category(name, values[name])
-        origins = {n: o for n in numbers if (o := _origin(values[n], parsed[n]))}
-        _tell(columns, parsed, numbers, categories)
+                table_layout.check_category(name, values[name])
+        origins = {n: o for n in numbers if (o := table_layout.origin(values[n], parsed[n]))}
+        table_layout.tell_columns(columns, parsed, numbers, categories)
         return {
             **({"origins": origins} if origins else {}),
             "numbers": numbers,
-            "categories": [_category(name, values[name]) for name in categories],
+            "categories": [table_layout.category(name, values[name]) for name in categories],
             "indicators": [name for name in (*numbers, *categories) if None in columns[name]],
             "left_out": left_out,
         }
@@ -93,7 +89,7 @@ class Table:
         found = {
             name: kind
             for name, counts in columns.items()
-            if name not in named and (kind := _kind(name, counts, parsed[name]))
+            if name not in named and (kind := table_layout.kind(name, counts, parsed[name]))
         }
         if len(found) == len(columns):
             shown = ", ".join(f"{name!r} ({kind})" for name, kind in islice(found.items(), 8))
@@ -112,7 +108,7 @@ class Table:
 
         NaN is missing. Remarks: which cells are missing.
         """
-        cells = _cells(raw)
+        cells = cells_of(raw)
         origins = layout.get("origins", {})
         numbers = [_number(cells, name) - origins.get(name, 0.0) for name in layout["numbers"]]
         codes = [_code(cells, column["name"], column["values"]) for column in layout["categories"]]
@@ -129,10 +125,10 @@ class Table:
         `code` of a category.
         """
         names = _names(layout)
-        inputs = [_number_input(rows, i) for i in range(len(layout["numbers"]))]
-        inputs += [_indicator_input(rows, names.index(name)) for name in layout["indicators"]]
+        inputs = [number_input(rows, i) for i in range(len(layout["numbers"]))]
+        inputs += [indicator_input(rows, names.index(name)) for name in layout["indicators"]]
         for i, column in enumerate(layout["categories"], start=len(layout["numbers"])):
-            inputs += [_category_input(rows, i, code) for code in range(len(column["values"]))]
+            inputs += [category_input(rows, i, code) for code in range(len(column["values"]))]
         return {name: [given.get(name, 0.0) for given in inputs] for name in STATISTICS} | {
             "std": [given.get("std", 1.0) for given in inputs]
         }
@@ -167,14 +163,14 @@ class Table:
         statistics: Mapping[str, Sequence[float]],
     ) -> list[str]:
         """Categories that training never saw, and numbers far outside those of training."""
-        cells, count = _cells(raw), len(layout["numbers"])
+        cells, count = cells_of(raw), len(layout["numbers"])
         seen = zip(statistics["column"], statistics["code"], statistics["category"], strict=True)
         known = {(int(column), code) for column, code, category in seen if category}
         codes = enumerate(row[count:].tolist(), start=count)
         odd = [i for i, code in codes if not math.isnan(code) and (i, code) not in known]
         names = _names(layout)
         told = [f"{names[i]!r} is {cells[names[i]]!r}, which training never saw" for i in odd]
-        return told + _far_outside(row[:count], layout, statistics)
+        return told + far_outside(row[:count], layout, statistics)
 
     def to_float(self, packed: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
         """float32 [B, F] as it is, NaN for missing."""
@@ -198,7 +194,7 @@ class Table:
         """A line `name: value` for each column."""
         count, origins = len(layout["numbers"]), layout.get("origins", {})
         numbers = zip(layout["numbers"], row[:count].tolist(), strict=True)
-        texts = [_number_text(value, origins.get(name, 0.0)) for name, value in numbers]
+        texts = [number_text(value, origins.get(name, 0.0)) for name, value in numbers]
         for column, code in zip(layout["categories"], row[count:].tolist(), strict=True):
             texts.append(_category_text(column["values"], code))
         names = _names(layout)
@@ -223,91 +219,9 @@ class Table:
         return name in self.numbers or (name not in self.categories and parsed is not None)
 
 
-STATISTICS = (
-    *("column", "number", "mean", "std", "median", "least", "greatest"),
-    *("indicator", "category", "code"),
-)
-
-
-def _counted(raws: Iterable[Raw]) -> dict[str, Counter[str | None]]:
-    """How often each cell occurs in each column, in the order of first rows."""
-    columns: dict[str, Counter[str | None]] = {}
-    rows = iter(raws)
-    while some := [_cells(raw) for raw in islice(rows, COUNTED_ROWS)]:
-        names = some[0].keys()
-        if all(raw.keys() == names for raw in some):
-            for name in names:
-                columns.setdefault(name, Counter()).update([raw[name] for raw in some])
-            continue
-        for name in dict.fromkeys(chain.from_iterable(some)):
-            columns.setdefault(name, Counter()).update(raw[name] for raw in some if name in raw)
-    return columns
-
-
-def _kind(name: str, counts: Counter[str | None], numbers: np.ndarray | None) -> str | None:
-    if numbers is None and _mistaken([cell for cell in counts if cell is not None]):
-        return None
-    found = kind_of(name, counts, numbers)
-    return TEXT if found is None and numbers is None and len(counts) > MAX_CATEGORIES else found
-
-
-def _tell(
-    columns: Mapping[str, Counter[str | None]],
-    parsed: Mapping[str, np.ndarray | None],
-    numbers: Sequence[str],
-    categories: Sequence[str],
-) -> None:
-    given = ((name, parsed[name]) for name in numbers)
-    told = (of_numbers(name, columns[name], of) for name, of in given if of is not None)
-    tell([one for of_column in told for one in of_column])
-    tell([told for name in categories for told in of_categories(name, columns[name])])
-
-
-def _cells(raw: Raw) -> Mapping[str, str | None]:
-    if isinstance(raw, Mapping):
-        return raw
-    raise ConfigError("it takes rows of a table only", where="data.modality", mend="use Image")
-
-
 def _names(layout: Mapping[str, Any]) -> list[str]:
     """The packed columns, in order."""
     return [*layout["numbers"], *(column["name"] for column in layout["categories"])]
-
-
-def _check_category(name: str, values: Sequence[str]) -> None:
-    """Raises `DataError` where its values are numbers but for a few, or numbers in another form."""
-    if not _mistaken(values):
-        return
-    odd = next(value for value in values if parse_number(value) is None)
-    missing = typed("data.source.missing_values", ["", odd[:40]])
-    raise DataError(
-        f"the column {name!r} holds numbers and {odd[:40]!r}",
-        where="data.modality",
-        mend=f"mend the cells; if they are missing: {missing}; or name the column in"
-        " data.modality.numbers (such rows are refused) or .categories",
-    )
-
-
-def _mistaken(values: Sequence[str]) -> bool:
-    """Whether categories are numbers but for a few, or numbers in another form."""
-    meant = sum(_meant_as_number(value) for value in values)
-    return meant >= FEWEST_NUMBERS and meant >= (1 - MOST_OTHERS) * len(values)
-
-
-def _meant_as_number(cell: str) -> bool:
-    """A number to a person: with a decimal comma, blanks or a per cent sign too."""
-    bare = cell.replace(",", ".", 1).replace(",", "").strip("% ")
-    return parse_number(bare) is not None
-
-
-def _category(name: str, values: Sequence[str]) -> dict[str, Any]:
-    if len(values) > MAX_CATEGORIES:
-        raise DataError(
-            f"the column {name!r} has {len(values)} categories, more than {MAX_CATEGORIES}",
-            where="data.modality",
-            mend="list it in data.source.ignore, or, if it is a number, in data.modality.numbers",
-        )
-    return {"name": name, "values": natural_order(values)}
 
 
 def _given(cells: Mapping[str, str | None], name: str) -> str | None:
@@ -334,64 +248,6 @@ def _code(cells: Mapping[str, str | None], name: str, values: list[str]) -> floa
     return UNKNOWN if index is None else float(index)
 
 
-def _origin(cells: Sequence[str], parsed: np.ndarray | None) -> float:
-    if parsed is None:  # named as numbers: the rows of other cells are refused
-        read = (parse_number(cell) for cell in cells)
-        parsed = np.array([value for value in read if value is not None])
-    return origin(parsed)
-
-
-def _number_input(rows: PackedRows, column: int) -> dict[str, float]:
-    cells = rows[:, column].astype(np.float64)
-    there = cells[~np.isnan(cells)]
-    given = {"column": float(column), "number": 1.0}
-    if len(there) == 0:
-        return given
-    # Rounding gives a constant column a tiny deviation, which would blow other values up.
-    std = there.std() if there.min() < there.max() else 1.0
-    moments = {"mean": there.mean(), "median": np.median(there), "std": std}
-    ends = {"least": there.min(), "greatest": there.max()}
-    return given | {name: float(value) for name, value in (moments | ends).items()}
-
-
-def _indicator_input(rows: PackedRows, column: int) -> dict[str, float]:
-    seen = bool(np.isnan(rows[:, column]).any())
-    return {"column": float(column), "indicator": float(seen)}
-
-
-def _category_input(rows: PackedRows, column: int, code: int) -> dict[str, float]:
-    seen = bool((rows[:, column] == code).any())
-    return {"column": float(column), "code": float(code), "category": float(seen)}
-
-
-def _number_text(value: float, counted_from: float) -> str:
-    if math.isnan(value):
-        return "missing"
-    return f"{value + counted_from:.15g}" if counted_from else f"{value:.6g}"
-
-
-def _far_outside(
-    numbers: np.ndarray, layout: Mapping[str, Any], statistics: Mapping[str, Sequence[float]]
-) -> list[str]:
-    """Numbers further from those of training than these are from one another.
-
-    A model of an older version does not know their ends.
-    """
-    if "least" not in statistics:
-        return []
-    names, origins = layout["numbers"], layout.get("origins", {})
-    low, high = (np.array(statistics[end][: len(names)]) for end in ("least", "greatest"))
-    away = np.maximum(low - numbers, numbers - high)
-    told = []
-    for i in np.flatnonzero(away > np.maximum(high - low, 0)).tolist():
-        said, least, most = (
-            _number_text(float(value[i]), origins.get(names[i], 0.0))
-            for value in (numbers, low, high)
-        )
-        told.append(f"{names[i]!r} is {said}, far outside of training's {least} to {most}")
-    return told
-
-
 def _part(examined: Examined, split: str) -> giveaways.Rows:
     """Some rows of a split, evenly over it."""
     rows = np.flatnonzero(examined.splits == split)
@@ -402,7 +258,7 @@ def _part(examined: Examined, split: str) -> giveaways.Rows:
 def _besides(examined: Examined, layout: Mapping[str, Any]) -> list[str]:
     """Columns of the file that are not packed but might say which rows belong together."""
     first = next(examined.whole(), {})
-    not_packed = [name for name in _cells(first) if name not in _names(layout)]
+    not_packed = [name for name in cells_of(first) if name not in _names(layout)]
     return [n for n in not_packed if layout["left_out"].get(n, TEXT) == TEXT]
 
 
