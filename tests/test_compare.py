@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -412,6 +413,17 @@ def test_the_terminal_is_told_what_differs(place, two) -> None:
     assert text.rstrip().splitlines()[-1].startswith("B is better than A by more than chance")
 
 
+def test_what_can_t_be_shown_is_not_recorded(place, two) -> None:
+    before = len(list_runs(place.store, count=1000))
+    command = f'"{sys.executable}" -m runforge compare {two[0]} {two[1]} > /dev/full'
+    done = place.project.run("bash", "-c", command, code=1)
+    assert done.stderr.splitlines()[-1].endswith("can't be written: no space left on the disk")
+    assert len(list_runs(place.store, count=1000)) == before
+    shown = place.project.runforge("compare", *two, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert shown.stdout.isascii() and "->" in shown.stdout
+    assert len(list_runs(place.store, count=1000)) == before + 1
+
+
 def test_without_the_prepared_set_the_page_says_so(place, two, tmp_path) -> None:
     from runforge.comparing.files import write_comparison
 
@@ -442,7 +454,7 @@ def test_what_can_t_be_compared_is_refused_and_nothing_recorded(place, two, tmp_
     ):
         with pytest.raises(UserError, match=told):
             compare(place.store, references, tmp_path / "copies", diff=False)
-    with pytest.raises(UserError, match="1 runs can't be compared"):
+    with pytest.raises(UserError, match="1 run can't be compared"):
         check_references(two[:1])
     done = place.project.runforge("compare", two[0], unmeasured, code=2)
     assert "has no evaluation" in one_line(done.stderr) and done.stdout == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -216,6 +217,17 @@ def test_trials_are_every_combination(project: Path) -> None:
 def test_no_project(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no runforge project"):
         config.find_project(tmp_path)
+
+
+def test_a_project_whose_name_is_no_text_is_refused_before_anything(
+    project: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"raw\xff")
+    shutil.copytree(project / "conf", odd / "conf")
+    (odd / "dvc.yaml").touch()
+    with pytest.raises(ConfigError, match=r"no UTF-8.*move the project") as refused:
+        config.find_project(odd)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_project_is_found_from_a_folder_in_it(project: Path) -> None:

@@ -139,3 +139,51 @@ def test_all_addresses_change_or_none(fresh, tmp_path):
     with pytest.raises(Exception, match="can't be opened: no"):
         open_store(new, "mine")
     assert locations(new / "mlflow.db") == before
+
+
+ODD = (
+    "pct%20x",
+    "%",
+    "why?x=1",
+    "a#b&c=d+e:f;g@h, i",
+    "quotes'\"`$",
+    "back\\slash*[x]{y}",
+    "new\nline\ttab",
+    "-dash",
+    "~",
+    "u\u0308 \u00fc \u4e2d",
+)
+"""Names of folders: everything that means something in an address or a shell."""
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_a_folder_of_any_name_holds_its_own_store(fresh: Path, tmp_path: Path, name: str) -> None:
+    project = tmp_path / "here" / name / "project"
+    store, run_id = recorded(fresh, project)
+    assert note(store, run_id) == "hello"
+    assert (project / "mlflow.db").is_file()
+    moved = tmp_path / "there" / name
+    moved.parent.mkdir()
+    project.rename(moved)
+    assert note(open_store(moved, "mine"), run_id) == "hello"
+    # And nothing beside them, under a name that an address would have made of theirs.
+    assert names(tmp_path / "there") == names(tmp_path / "here") == [name]
+    assert names(tmp_path / "here" / name) == []
+    assert names(tmp_path) == ["here", "there"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("given", ["sqlite:///runs/all%20.db", "sqlite:///runs/all .db?timeout=9"])
+def test_an_address_in_the_variable_is_taken_as_one(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    project = tmp_path / "pct%41"
+    shutil.copytree(fresh, project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    store, run_id = record(project)
+    assert note(store, run_id) == "hello"
+    assert names(project / "runs") == ["all .db", "all .db.lock"]
+    assert names(tmp_path) == ["pct%41"]

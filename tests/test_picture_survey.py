@@ -217,7 +217,7 @@ def test_a_server_decodes_by_what_was_found(tmp_path: Path) -> None:
     schema = Schema.from_dict(json.loads(json.dumps(opened.schema.to_dict())))
     decoder = Decoder.of(schema, None)
     for row, where in enumerate(opened.where):
-        packed = decoder.packed("image/png", (root / where).read_bytes())
+        packed, _ = decoder.packed("image/png", (root / where).read_bytes())
         np.testing.assert_array_equal(packed[0], opened.inputs[row])
 
 

@@ -132,6 +132,27 @@ def test_an_edit_of_a_value_reruns_only_what_reads_it(copy: Project) -> None:
     assert "resamples: 200" in (copy.folder / "params.yaml").read_text()
 
 
+def test_an_experiment_that_only_a_shell_names_is_none(copy: Project) -> None:
+    commit = copy.run("git", "rev-parse", "HEAD").stdout.strip()
+    inherited = {"DVC_EXP_NAME": "mine", "DVC_EXP_BASELINE_REV": commit, "DVC_STAGE": "compose"}
+    file = copy.folder / ".dvc/tmp/exps/run/workspace/workspace.run"
+    file.parent.mkdir(parents=True)
+    noted = {"name": "mine", "baseline_rev": commit, "status": 2}
+    value = 1000
+    # Nothing noted; an experiment that has ended; one of another name, one from another commit.
+    for left in (
+        None,
+        {**noted, "status": 4},
+        {**noted, "name": "x"},
+        {**noted, "baseline_rev": ""},
+    ):
+        file.write_text(json.dumps(left or {}))
+        copy.edit("conf/evaluation/default.yaml", f"resamples: {value}", f"resamples: {value + 1}")
+        value += 1
+        copy.run("dvc", "repro", "compose", **inherited)
+        assert f"resamples: {value}" in (copy.folder / "params.yaml").read_text()
+
+
 def test_an_edit_of_the_machine_reruns_nothing(copy: Project) -> None:
     copy.edit("conf/machine/auto.yaml", "workers: 0", "workers: 1")
     assert ran(copy.run("dvc", "repro").stdout) == {"compose"}
@@ -172,14 +193,15 @@ def test_a_mistake_in_conf_stops_the_pipeline_with_one_line(copy: Project) -> No
 
 def test_an_experiment_with_a_group_and_a_value_reaches_params_and_store(copy: Project) -> None:
     before = len(runs(copy))
-    done = copy.run("dvc", "exp", "run", "-S", "network=mlp", "-S", "optimizer.learning_rate=0.01")
+    overrides = ("-S", "network=mlp", "-S", "optimizer.learning_rate=0.01")
+    done = copy.run("dvc", "exp", "run", "-n", "mine", *overrides, DVC_EXP_NAME="mine")
     assert ran(done.stdout) == {"compose", "train", "evaluate"}
     assert "runforge.networks.mlp.Mlp" in (copy.folder / "params.yaml").read_text()
     newest, *_ = runs(copy)
     assert len(runs(copy)) == before + 1
     assert newest.data.params["network._target_"] == "runforge.networks.mlp.Mlp"
     assert newest.data.params["optimizer.learning_rate"] == "0.01"
-    assert newest.data.tags["runforge.dvc_experiment"]
+    assert newest.data.tags["runforge.dvc_experiment"] == "mine"
     told = copy.run("dvc", "exp", "show", "--csv", "--only-changed", "--drop", "src/|out/").stdout
     columns, *rows = csv.reader(io.StringIO(told))
     assert {"accuracy", "network._target_", "optimizer.learning_rate"} <= set(columns)

@@ -249,6 +249,33 @@ def test_a_damaged_bundle_is_refused(digits: Made, tmp_path: Path, capsys) -> No
     assert "take the version that wrote it" in capsys.readouterr().err
 
 
+def test_what_is_named_may_be_a_link_or_lie_at_home(
+    digits: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pictures").symlink_to(digits.data)
+    (tmp_path / "model").symlink_to(digits.bundle)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "kept")
+    assert predict(digits, digits.data) == 0
+    shown = capsys.readouterr().out.replace(str(digits.data), str(tmp_path / "pictures"))
+    given = ["--model=~/model", "~/pictures", "--output=~/results/all.csv"]
+    assert cli.main(["predict", *given]) == 0
+    assert (tmp_path / "kept" / "all.csv").read_text() == shown
+    assert len(shown.splitlines()) == 1 + len(list(digits.data.glob("*/*")))
+
+
+def test_a_link_inside_what_is_named_is_judged(
+    digits: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "out.png").symlink_to(next(digits.data.glob("*/*.png")))
+    (tmp_path / "real" / "loop").symlink_to(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert predict(digits, tmp_path / "link") == 2
+    assert "none of 2 could be predicted" in capsys.readouterr().err
+
+
 def test_who_reads_may_have_enough(digits: Made) -> None:
     code = "import sys; from runforge.cli import main; sys.exit(main())"
     given = ["predict", "--model", str(digits.bundle), *[str(digits.data)] * 40]

@@ -58,6 +58,7 @@ def before(store: Store, folder: Path) -> RunInfo:
     origin = collect(store.project, data_root=None, command="runforge train")
     run.set_tags(origin.to_tags())
     store.client.log_metric(run.run_id, "train/loss", 0.5, step=1)
+    store.client.log_metric(run.run_id, "selection/accuracy", 0.75)
     for name, value in json.loads((folder / "metrics.json").read_text()).items():
         store.client.log_metric(run.run_id, f"test/{name}", value)
     run.log_folder(folder, "evaluation")
@@ -67,7 +68,10 @@ def before(store: Store, folder: Path) -> RunInfo:
 
 def test_charts_are_of_the_main_figures_and_tags_are_few(store: Store, now: RunInfo) -> None:
     data = store.client.get_run(now.run_id).data
-    assert data.metrics.keys() == {"train/loss", *(f"test/{name}" for name in MAIN)}
+    assert data.metrics.keys() == {
+        *("train/loss", "selection/accuracy"),
+        *(f"test/{name}" for name in MAIN),
+    }
     own = {name for name in data.tags if name.startswith("runforge.")}
     assert own == {
         *("runforge.git", "runforge.command", "runforge.host"),
@@ -101,7 +105,7 @@ def test_every_figure_is_read_alike(
             ends = [run.metrics[f"test/{name}{end}"] for end in ("_low", "_high")]
             assert ends == [every[f"{name}_low"], every[f"{name}_high"]]
     check = metrics(*(metric_values(store, run, tmp_path / run.run_id) for run in (before, now)))
-    assert (check.state, check.text) == ("identical", f"{len(every) + 1} values")
+    assert (check.state, check.text) == ("identical", f"{len(every) + 2} values")
 
 
 def test_the_facts_of_the_machine_are_read_alike(

@@ -234,6 +234,9 @@ def test_a_table(tmp_path: Path) -> None:
         for row, answer in enumerate(answers):
             found = list(answer["probabilities"].values())
             np.testing.assert_allclose(found, expected[row].numpy(), rtol=1e-4, atol=1e-6)
+        assert [answer["remarks"] for answer in answers] == [[], [], []]
+        far = server.post(json={"rows": [{**rows[0], names[0]: 1e9}]}).json()["predictions"][0]
+        assert f"'{names[0]}' is 1e+09, far outside of training's" in far["remarks"][0]
         missing = server.post(json={"rows": [{**rows[0], names[0]: None}]})
         empty = server.post(json={"rows": [{**rows[0], names[0]: ""}]})
         assert missing.status_code == 200 and missing.json() == empty.json()
@@ -301,9 +304,8 @@ def test_mistakes(digits: Made, capsys, arguments: list[str], told: str) -> None
 
 
 def test_a_port_that_there_is_not(digits: Made, capsys) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["serve", "--model", str(digits.bundle), "--port", "99999"])
-    assert ended.value.code == 2 and "not in 0..65535" in capsys.readouterr().err
+    assert cli.main(["serve", "--model", str(digits.bundle), "--port", "99999"]) == 2
+    assert "not in 0..65535" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken(digits: Made, capsys) -> None:

@@ -23,6 +23,16 @@ def test_one_that_is_alone_stops_before_its_next_step() -> None:
         stop.number = 0  # else leaving would stand
 
 
+def test_a_stop_in_validation_comes_to_the_next_step_of_training() -> None:
+    stop = Stop()
+    with stop.steps():
+        assert stop.step_begins() and stop.step_begins(training=False)
+        assert stop.settle(15, 1.0)
+        assert all(stop.step_begins(training=False) for _ in range(5))
+        assert not stop.step_begins()
+        stop.number = 0
+
+
 def test_where_there_are_no_steps_nothing_is_agreed_on() -> None:
     stop = Stop()
     assert not stop.settle(15, 1.0)

@@ -21,6 +21,19 @@ from safetensors.numpy import load_file
 from tests.conftest import Project, clean_environment
 from tests.jobs import digits_project
 
+INHERITED = {
+    **{"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"},
+    **{"MASTER_ADDR": "nowhere", "MASTER_PORT": "x", "TORCHELASTIC_RUN_ID": "x"},
+    **{"SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "3", "SLURM_NODEID": "1"},
+    **{"NODE_RANK": "7", "RUNFORGE_ATTEMPT": "3", "RUNFORGE_PARENT": "5"},
+    **{"PL_TRAINER_LIMIT_TRAIN_BATCHES": "1", "PL_GLOBAL_SEED": "7"},
+    **{"MLFLOW_RUN_ID": "abc", "MLFLOW_EXPERIMENT_NAME": "other", "MLFLOW_EXPERIMENT_ID": "7"},
+    **{"MLFLOW_ENABLE_ASYNC_LOGGING": "true", "MLFLOW_REGISTRY_URI": "sqlite:////nowhere/x.db"},
+    **{"DVC_STAGE": "train", "DVC_EXP_NAME": "mine", "HYDRA_MAIN_MODULE": "x"},
+    **{"MPLBACKEND": "module://nothing", "OMPI_COMM_WORLD_RANK": "1", "PMI_RANK": "1"},
+}
+"""What other programs leave in a shell, none of it true of a command that is started there."""
+
 SHORT = ("trainer.max_epochs=2", "evaluation.resamples=100")
 
 
@@ -72,9 +85,14 @@ def test_a_run_is_recorded_whole(project: Project, first: str) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_figures(project: Project, first: str) -> None:
-    again = project.runforge("train", *SHORT, "machine.workers=1").stdout.strip()
+    done = project.runforge("train", *SHORT, "machine.workers=1", **INHERITED)
+    assert done.stderr.startswith("warning: WORLD_SIZE=4 is not used: a command starts its own")
+    again = done.stdout.strip()
     one, other = weights(project, first), weights(project, again)
     assert again != first
+    tags = client(project).get_run(again).data.tags
+    assert "runforge.dvc_experiment" not in tags
+    assert [e.name for e in client(project).search_experiments()].count("other") == 0
     assert one.keys() == other.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, other[name])
@@ -171,12 +189,16 @@ def test_a_signal_ends_the_run_as_killed(project: Project, number: int, code: in
         assert process.stderr is not None
         while "epoch 2/" not in (line := process.stderr.readline()):
             assert line, "it ended before it trained"
-        os.killpg(process.pid, number)
+        for _ in range(3):  # a terminal, `timeout` and a shell each make one of the same press
+            os.killpg(process.pid, number)
+            time.sleep(0.01)
         said = process.stderr.read()
         assert process.wait(30) == code, said
     experiments = [e.experiment_id for e in client(project).search_experiments()]
     newest = client(project).search_runs(experiments, order_by=["attributes.start_time DESC"])[0]
     assert newest.info.status == "KILLED"
+    kept = project.folder / "out/runs" / newest.info.run_id / "checkpoints"
+    assert len(list(kept.glob("last-*"))) >= 1
     time.sleep(0.5)
     assert subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout == b""
 

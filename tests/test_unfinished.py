@@ -61,6 +61,29 @@ def test_one_that_was_stopped_goes_on(store: Store) -> None:
         assert checkpoints(store, run).is_dir()
 
 
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        (
+            "checkpoints/last-000001-00000003-none-0",
+            "going on with run {} (fresh=true starts over)",
+        ),
+        ("train-done.json", "going on with run {} (fresh=true starts over)"),
+        ("checkpoints/best-000001-0", "run {} was stopped before its first checkpoint: it begins"),
+        ("journal.jsonl", "run {} was stopped before its first checkpoint: it begins anew"),
+    ],
+)
+def test_it_says_what_it_goes_on_from(store: Store, capsys, left: str, told: str) -> None:
+    first = stopped(store)
+    path = places.run_folder(store.project, first) / left
+    path.touch()
+    capsys.readouterr()
+    with taken(store, "same"):
+        pass
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if first in line]
+    assert line.startswith(told.format(first))
+
+
 def test_one_that_is_done_does_not(store: Store) -> None:
     with taken(store, "same") as run:
         checkpoints(store, run).mkdir()

@@ -74,7 +74,7 @@ def is_one_line(done: subprocess.CompletedProcess[str], text: str) -> bool:
 def goes_on(what: str, project: Project, overrides: tuple[str, ...]) -> Row:
     """The same command once more: it goes on with the run, and finishes."""
     done = train(project, *overrides)
-    resumed = "going on with run" in done.stderr
+    resumed = "going on with run" in done.stderr or "it begins anew" in done.stderr
     fine = done.returncode == 0 and resumed and newest_status(project) == "FINISHED"
     return f"the same command {what}", f"exit {done.returncode}, {newest_status(project)}", fine
 

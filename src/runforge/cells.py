@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars
 
-from runforge.dialect import UTF8, WESTERN, encoding_of
+from runforge.dialect import UTF8, encoding_of
 from runforge.errors import DataError, first_line
 from runforge.overrides import typed
 from runforge.parquet import column_names, read_parquet, row_count
@@ -36,11 +36,19 @@ class Row:
 
 
 def beginning(path: Path, encoding: str | None) -> str:
-    """The first lines of a CSV file, without reading on; a character that is none is shown so."""
+    """The first lines of a CSV file, without reading on.
+
+    Raises `DataError` where the file is too large, or they are no text.
+    """
+    _check_size(path)
     with path.open("rb") as file:
         raw = file.read(BEGINNING_BYTES)
-    known = encoding or encoding_of(raw) or WESTERN
-    text = raw.decode(known, errors="replace").removeprefix("\ufeff")
+    known = encoding or encoding_of(raw)
+    if known is None:
+        text, _ = _text(path, raw, UTF8)
+    else:
+        # The last character may be cut; one that is none is told when all is read.
+        text = raw.decode(known, errors="replace").removeprefix("\ufeff")
     if len(raw) < BEGINNING_BYTES:
         return text
     lines = text.splitlines(keepends=True)
@@ -52,26 +60,33 @@ def decoded(path: Path, encoding: str | None) -> tuple[str, str]:
 
     Raises `DataError` for what is no such text, or too large.
     """
+    _check_size(path)
+    raw = path.read_bytes()
+    return _text(path, raw, encoding or encoding_of(raw) or UTF8)
+
+
+def _check_size(path: Path) -> None:
     size_bytes = path.stat().st_size
     if size_bytes > LARGEST_BYTES:
         what = f"has {size_bytes} bytes, more than {LARGEST_BYTES}"
         raise DataError(what, where=str(path), mend="write it as Parquet")
-    raw = path.read_bytes()
-    known = encoding or encoding_of(raw) or UTF8
+
+
+def _text(path: Path, raw: bytes, encoding: str) -> tuple[str, str]:
     try:
-        text = raw.decode(known)
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"is not {known.upper()} at byte {error.start}",
+            f"is not {encoding.upper()} at byte {error.start}",
             where=str(path),
             mend="name its encoding, such as data.source.encoding=gb18030, or save it as UTF-8",
         ) from error
     if "\0" in text:
-        offset = len(text[: text.index("\0")].encode(known))
+        offset = len(text[: text.index("\0")].encode(encoding))
         raise DataError(
             f"holds a NUL at byte {offset}", where=str(path), mend="save it as plain UTF-8 text"
         )
-    return text.removeprefix("\ufeff"), known
+    return text.removeprefix("\ufeff"), encoding
 
 
 def check_header(path: Path, header: list[str], ignored: list[str]) -> None:

@@ -113,6 +113,11 @@ def best_name(epoch: int) -> str:
     return f"{BEST}{epoch:06d}"
 
 
+def any_kept(folder: Path) -> bool:
+    """Whether there is a checkpoint to go on from, be it damaged."""
+    return bool(_newest_first(folder))
+
+
 def newest_whole(folder: Path) -> Path | None:
     """The newest checkpoint to go on from that is undamaged, with its best weights; None: none.
 
@@ -120,11 +125,14 @@ def newest_whole(folder: Path) -> Path | None:
     """
     for path in folder.glob(f"{PARTIAL}*"):
         _remove(path)
-    for path in _newest_first(folder):
+    found = _newest_first(folder)
+    for path in found:
         best = _fields(path)[2]
         needed = [path] if best == NO_EPOCH else [path, find_best(folder, best)]
         if all(p is not None and _whole_or_put_aside(p) for p in needed):
             return path
+    if found:
+        print("train: no checkpoint is undamaged: training begins anew", file=sys.stderr)
     return None
 
 

@@ -92,9 +92,8 @@ class Checkpoints(Checkpoint):
             self.stand()
 
     def on_validation_batch_start(self, trainer: Trainer, *rest: Any) -> None:
-        """A stop does not wait for the end of a long validation: it is done again as a whole."""
-        if not HERE.step_begins():
-            self.stand()
+        """A stop comes to the next step of training, as far as `machine.stop_s` reaches."""
+        HERE.step_begins(training=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the weights where they are the best so far."""

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,11 +40,21 @@ def find_project(start: Path | None = None) -> Path:
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / CONF / f"{CONFIG}.yaml").is_file():
+            _check_name(folder)
             return folder
     mend = "change into the folder of your project"
     raise ConfigError(
         "no runforge project (dvc.yaml and conf/) here or above", where=str(start), mend=mend
     )
+
+
+def _check_name(project: Path) -> None:
+    try:
+        str(project).encode()
+    except UnicodeEncodeError:
+        what = "its name holds bytes that are no UTF-8, and MLflow keeps no artifacts there"
+        mend = "move the project to a folder of another name"
+        raise ConfigError(what, where=str(project), mend=mend) from None
 
 
 def compose(project: Path, overrides: Sequence[str] = ()) -> Composed:
@@ -83,10 +92,10 @@ def read_params(project: Path) -> Composed:
 def experiment_name(project: Path) -> str:
     """The MLflow experiment of the project, without composing anything: commands that read runs.
 
-    As `params.yaml` has it; `MLFLOW_EXPERIMENT_NAME` takes its place, as in MLflow's own commands.
+    As `params.yaml` has it. `MLFLOW_EXPERIMENT_NAME`, set in a shell for something else, changes
+    neither where runs are recorded nor where they are read.
     """
-    given = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip()
-    return given or read_params(project).settings.experiment_name
+    return read_params(project).settings.experiment_name
 
 
 def params_root(project: Path) -> str | None:

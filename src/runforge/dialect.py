@@ -103,28 +103,28 @@ def _padded(lines: str, way: Dialect) -> bool:
 
 
 def _quotes(lines: str) -> tuple[str, ...]:
-    """Single quotes where cells are in them and nothing is in double ones."""
+    """Single quotes too where nothing is in double ones; first where whole cells are in them."""
+    if '"' in lines or "'" not in lines:
+        return QUOTES[:1]
     cells = [cell.strip() for line in lines.splitlines() for cell in re.split(r"[,;\t|]", line)]
     marked = [cell for cell in cells if cell.startswith("'")]
     whole = [cell for cell in marked if len(cell) > 1 and cell.endswith("'")]
     ended = sum(cell.endswith("'") for cell in cells)
-    if '"' in lines or not whole or ended != len(marked):
-        return QUOTES[:1]
-    return QUOTES[1:]
+    return QUOTES[::-1] if whole and ended == len(marked) else QUOTES
 
 
 def _fit(lines: str, way: Dialect, wanted: Wanted) -> tuple[int, float]:
     """How many of the wanted columns it gives, and the share of rows that are as wide as the
-    first."""
-    rows = list[list[str]]()
+    first; half of that where a line is no CSV in this way."""
+    rows, whole = list[list[str]](), 1.0
     try:
         rows.extend(cells for _, cells in way.rows(lines))
     except csv.Error:
-        rows = rows[:-1]
+        whole = 0.5
     if not rows:
         return 0, 0.0
     first = rows[0]
-    width, alike = len(first), sum(len(row) == len(first) for row in rows) / len(rows)
+    width, alike = len(first), whole * sum(len(row) == len(first) for row in rows) / len(rows)
     if wanted.columns is not None:
         return int(0 <= len(wanted.columns) - width <= 1), alike if width > 1 else 0.0
     return sum(name in first for name in wanted.names), alike if width > 1 else 0.0
@@ -153,5 +153,6 @@ def _looks_western(raw: bytes) -> bool:
         text = raw.decode(WESTERN)
     except UnicodeDecodeError:
         return False
-    odd = [c for c in text if ord(c) > 0x7F and not c.isprintable() and c != "\xa0"]
-    return not odd and sum(run == 1 for run in runs) >= 0.9 * len(runs)
+    # Soft hyphens and hard blanks are of a text, control characters are not.
+    plain = text.translate(dict.fromkeys(map(ord, "\t\r\n\xa0\xad")))
+    return plain.isprintable() and sum(run == 1 for run in runs) >= 0.9 * len(runs)

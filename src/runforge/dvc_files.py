@@ -20,10 +20,13 @@ from typing import Any
 
 import yaml
 
-from runforge.dvc_cache import cache
+from runforge.dvc_cache import cache, dvc_home
 from runforge.errors import DataError
+from runforge.places import outermost_project
 
 LOCK = "dvc.lock"
+RUNNING, IS_RUNNING = ".dvc/tmp/exps/run/workspace/workspace.run", 2
+"""Where DVC notes an experiment that it runs in the project itself; the status of a running one."""
 FOLDER_HASH = ".dir"
 """What the hash of a folder ends with; it is that of a listing of the files in it."""
 
@@ -135,6 +138,26 @@ def folder_hash(folder: Path) -> str:
 def _object(project: Path, name: str) -> Path:
     """Where DVC's cache has what it calls by a hash."""
     return cache(project) / "files" / "md5" / name[:2] / name[2:]
+
+
+def experiment(project: Path) -> str | None:
+    """The name of the `dvc exp run` that this command is a part of; None outside of one.
+
+    DVC hands it over as `DVC_EXP_NAME`, which people set in their shells too. So it counts only in
+    a copy that DVC makes for experiments, or where DVC has noted that it is running one of that
+    name, from that commit, in the project itself.
+    """
+    name, commit = os.environ.get("DVC_EXP_NAME"), os.environ.get("DVC_EXP_BASELINE_REV")
+    if not name:
+        return None
+    if outermost_project(project) != project.resolve():
+        return name
+    try:
+        noted = json.loads((dvc_home(project) / RUNNING).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    told = (noted.get("name"), noted.get("baseline_rev"), noted.get("status"))
+    return name if told == (name, commit, IS_RUNNING) else None
 
 
 def _outputs(folder: Path) -> Iterator[Mapping[str, Any]]:

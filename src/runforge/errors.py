@@ -7,7 +7,8 @@
     │   └── StoreError          the MLflow store or its server
     ├── TrainingError        1  training ended without a usable model (a loss of nan, …)
     ├── GateRefused          3  everything worked, and what came of it is not good enough
-    └── NotReproduced        4  a run that was made again is another
+    ├── NotReproduced        4  a run that was made again is another
+    └── ReaderGone         141  nobody reads the result any more, as after `| head`
     Interrupted              130 or 143: a signal ended it
 
 `Refused` is no failure of a command: it is how a source or a modality says that one sample
@@ -67,6 +68,12 @@ class NotReproduced(RunforgeError):
     """A run that was made again is not the same, bit for bit."""
 
     exit_code = 4
+
+
+class ReaderGone(RunforgeError):
+    """Nobody reads standard output any more: as by SIGPIPE, and nothing is said."""
+
+    exit_code = 128 + signal.SIGPIPE
 
 
 class Interrupted(KeyboardInterrupt):

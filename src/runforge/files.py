@@ -70,7 +70,12 @@ def walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Found]:
     reason = link_problem(folder, above)
     if reason is not None:
         yield Found(folder, reason)
-        return
+    else:
+        yield from under(folder, above)
+
+
+def under(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Found]:
+    """As `walk`, for a folder that may itself be any link: a root that the user names."""
     if len(above) > DEEPEST:
         yield Found(folder, f"it lies in more than {DEEPEST} folders")
         return

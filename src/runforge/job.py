@@ -110,13 +110,22 @@ class Job:
         write_whole(self._note(step), json.dumps(tags))
 
     def _note(self, step: Step) -> Path:
-        return Path(self.run_folder) / f"{step}-done.json"
+        return _note(Path(self.run_folder), step)
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """Reads what `write` wrote."""
         values = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{**values, "steps": tuple(values["steps"])})
+
+
+def is_done(run_folder: Path, step: Step) -> bool:
+    """Whether a run has noted that a step is done."""
+    return _note(run_folder, step).is_file()
+
+
+def _note(run_folder: Path, step: Step) -> Path:
+    return run_folder / f"{step}-done.json"
 
 
 @dataclass(frozen=True, slots=True)

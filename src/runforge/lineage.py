@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runforge import environment, git
-from runforge.dvc_files import dvc_hash
+from runforge.dvc_files import dvc_hash, experiment
 from runforge.notices import notice
 from runforge.places import NOT_THE_PIPELINES, outermost_project
 from runforge.redaction import redact, redact_arguments
@@ -119,7 +119,7 @@ def collect(
         git=state,
         git_problem=problem,
         data_dvc_hash=None if data_root is None else dvc_hash(root, root / data_root),
-        dvc_experiment=os.environ.get("DVC_EXP_NAME"),
+        dvc_experiment=experiment(root),
         command=_redacted(command),
         overrides=tuple(redact_arguments(overrides)),
         code_root=_code_root(root),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from runforge import signals
+from runforge import console, signals
 from runforge.errors import Interrupted
 from runforge.handover import Order
 from runforge.process import die_with_parent, leave
@@ -18,6 +18,7 @@ from runforge.warm import cool_down, warm_up_ranks
 
 def main(arguments: list[str]) -> int:
     """Does as the agent does; returns the exit code."""
+    console.take_over(result=False)
     die_with_parent()
     try:
         with signals.as_interrupts():

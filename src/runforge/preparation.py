@@ -31,6 +31,10 @@ TOLD = {
 """What the terminal is told beside the counts, where there is any; the schema holds all of it."""
 
 
+RULES = 2
+"""Raise it where the same data and keys give another set than before: older ones are not used."""
+
+
 def prepare(project: Path, settings: Settings, folder: Path, *, quiet: bool = False) -> Schema:
     """Packs the data into `folder`, whole or not at all; raises `DataError`.
 
@@ -102,6 +106,8 @@ def data_root(project: Path, data: DataSettings) -> Path:
         raise DataError("it is a file", where=where, mend=mend)
     if not there:
         mend = "put data there, set data.root=FOLDER, or write samples: `runforge sample digits`"
+        if data.root.startswith("~/"):
+            mend = f"write the folder out: data.root={Path.home() / data.root[2:]}"
         raise DataError("there is no such folder", where=where, mend=mend)
     return root
 
@@ -110,7 +116,7 @@ def packing_settings(data: DataSettings) -> PackingSettings:
     """What packing reads of the configuration."""
     return PackingSettings(
         target_kind=data.target.kind,
-        target_name=data.target.name,
+        target_name=data.target_name,
         split_validation=data.split.validation,
         split_test=data.split.test,
         split_salt=data.split.salt,
@@ -123,7 +129,7 @@ def packing_settings(data: DataSettings) -> PackingSettings:
 def _key(project: Path, data: DataSettings) -> str:
     digest = hashlib.blake2b(digest_size=10)
     read = data.model_dump(by_alias=True, exclude={"name", "batch_size"})
-    digest.update(json.dumps(read, sort_keys=True).encode())
+    digest.update(json.dumps([RULES, read], sort_keys=True).encode())
     for path, about in sorted(snapshot(data_root(project, data)).items()):
         digest.update(f"{path}\0{about}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -10,13 +10,39 @@ import sys
 import threading
 from typing import NoReturn
 
+from runforge import console
+
 PARENT = "RUNFORGE_PARENT"
 """The variable that tells a process which one it must not outlive."""
+
+PLACE = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"),
+    *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "ROLE_NAME"),
+    *("MASTER_ADDR", "MASTER_PORT", "RUNFORGE_ATTEMPT", PARENT),
+)
+"""Variables that give a process its place among others; Lightning takes each for the truth."""
+
+LAUNCHERS = ("TORCHELASTIC_", "TORCH_ELASTIC_", "PL_")
+"""How names begin that steer torch's agent and, past the configuration, Lightning's trainer."""
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
 _LIBRARY = ctypes.CDLL(None)
 """Opened before any fork: between fork and exec nothing may be loaded."""
+
+
+def stand_alone() -> None:
+    """Forgets what a shell or another launcher says of this process's place among others.
+
+    A command begins its own group. `torchrun` and its like would start it several times over: told.
+    """
+    several = os.environ.get("WORLD_SIZE", "1")
+    for name in list(os.environ):
+        if name in PLACE or name.startswith(LAUNCHERS):
+            del os.environ[name]
+    if several.isdigit() and int(several) > 1:
+        told = f"warning: WORLD_SIZE={several} is not used: a command starts its own processes"
+        print(f"{told}; machine.devices={several} trains on as many", file=sys.stderr)
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
@@ -50,12 +76,7 @@ def leave(code: int) -> NoReturn:
     """
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as at every end
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        sys.exit(code)  # nobody reads any more: told in Python's own way
-    os._exit(code)
+    os._exit(console.flushed(code))
 
 
 def ended_by(code: int) -> str:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from runforge import targets
 from runforge.errors import DataError
-from runforge.files import Found, text, walk
+from runforge.files import Found, text, under
 from runforge.sample import Modality, Rows, Sample, TableReader
 from runforge.schema import Schema
 
@@ -78,7 +78,7 @@ def _listed(path: str) -> Iterable[Found]:
         names = (line.rstrip("\r\n") for line in sys.stdin)
         return (Found(Path(name)) for name in names if name)
     folder = Path(path)
-    return walk(folder, (folder.resolve(),)) if folder.is_dir() else (Found(folder),)
+    return under(folder) if folder.is_dir() else (Found(folder),)
 
 
 def _tables(path: str) -> list[str]:

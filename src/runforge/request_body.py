@@ -112,16 +112,17 @@ class Decoder:
             kind = JSON if self.columns else "image/png"
             raise Rejected(415, f"{told}; with curl: {how} -H 'Content-Type: {kind}'")
 
-    def packed(self, content_type: str, body: bytes) -> tuple[np.ndarray, list[list[str]]]:
-        """Packed samples [n, ...], and of each what is unlike training; raises `Rejected`."""
+    def packed(self, content_type: str, body: bytes) -> tuple[np.ndarray, list[list[str] | None]]:
+        """Packed samples [n, ...], and of each what is unlike training, None where nothing can be
+        said of it; raises `Rejected`."""
         raws = self._raws(content_type, body)
         rows = [self._packed(raw, number) for number, raw in enumerate(raws)]
         return np.stack(rows), [self._strange(*one) for one in zip(raws, rows, strict=True)]
 
-    def _strange(self, raw: Raw, row: np.ndarray) -> list[str]:
+    def _strange(self, raw: Raw, row: np.ndarray) -> list[str] | None:
         strange = getattr(self.modality, "strange", None)
         if strange is None:
-            return []
+            return None
         told: list[str] = strange(raw, row, self.schema.layout, self.schema.statistics)
         return told
 

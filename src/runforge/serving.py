@@ -80,7 +80,7 @@ class Service:
         except Busy:
             raise Rejected(503, "too many requests are waiting; try again later") from None
         told = zip(self._told(values), remarks, strict=True)
-        return [{**one, "remarks": remark} for one, remark in told]
+        return [one if r is None else {**one, "remarks": r} for one, r in told]
 
     def _forward(self, rows: np.ndarray) -> np.ndarray:
         return predict_rows(self.model, rows, self._device)

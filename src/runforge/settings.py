@@ -45,7 +45,8 @@ class TargetSettings(Part):
     """What is to be learned: its kind, and its name on pictures and in reports."""
 
     kind: TargetKind
-    name: Text
+    name: Text | None
+    """None: as the source calls what it learns, see `DataSettings.target_name`."""
 
 
 class SplitSettings(Part):
@@ -69,6 +70,12 @@ class DataSettings(Part):
     max_refused: Annotated[float, Ge(0), Le(1)]
     allow_leakage: bool
     conflicting: Conflicting = "keep"
+
+    @property
+    def target_name(self) -> str:
+        """As `target.name` says, else as the source says with a key `target`."""
+        column = (self.source.model_extra or {}).get("target")
+        return self.target.name or (column if isinstance(column, str) and column else "target")
 
 
 class TrainerSettings(Part):

@@ -61,15 +61,18 @@ class Stop:
         if self.number:
             self.stand()
 
-    def step_begins(self) -> bool:
-        """Whether the main thread may do its next step; False: it is to `stand` before it."""
+    def step_begins(self, *, training: bool = True) -> bool:
+        """Whether the main thread may do its next step; False: it is to `stand` before it.
+
+        Validation goes on to its end: only before a step of training is all kept that is needed.
+        """
         with self._lock:
             if not self.number:
                 self._begun += 1
                 return True
         self._settled.wait()
         self._begun += 1
-        return self._begun <= self._last
+        return not training or self._begun <= self._last
 
     def stand(self) -> NoReturn:
         """The main thread has nothing more to do: waits for the end of the process."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from runforge import console
 from runforge.metrics.figures import METRICS, NOTES
 from runforge.metrics.names import MAIN_OF_CLASSES, MAIN_OF_VALUES
 from runforge.terminal import print_table, print_text, rounded
@@ -36,4 +37,5 @@ def _rows(figures: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
 
 
 if __name__ == "__main__":
+    console.take_over()
     print_figures(Path(sys.argv[1]))

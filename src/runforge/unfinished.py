@@ -15,11 +15,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from runforge import places
+from runforge.checkpoint_files import any_kept
 from runforge.errors import StoreError
+from runforge.job import is_done
 from runforge.tracking.run import Run
 from runforge.tracking.store import Store
 
-IDENTITY, LOCK = "identity", "lock"
+IDENTITY, LOCK, CHECKPOINTS = "identity", "lock", "checkpoints"
 
 
 @contextmanager
@@ -40,12 +42,20 @@ def going_on(
         (places.run_folder(project, run.run_id) / IDENTITY).write_text(identity, encoding="utf-8")
     else:
         run, lock = held
-        print(f"going on with run {run.run_id} (fresh=true starts over)", file=sys.stderr)
+        print(_told(project, run.run_id), file=sys.stderr)
     try:
         yield run
         _clear(places.run_folder(project, run.run_id))
     finally:
         lock.release()
+
+
+def _told(project: Path, run_id: str) -> str:
+    """What comes of a run that was stopped: how far it had come may be lost with it."""
+    folder = places.run_folder(project, run_id)
+    if any_kept(folder / CHECKPOINTS) or is_done(folder, "train"):
+        return f"going on with run {run_id} (fresh=true starts over)"
+    return f"run {run_id} was stopped before its first checkpoint: it begins anew"
 
 
 def _taken(project: Path, store: Store, identity: str) -> tuple[Run, FileLock] | None:
@@ -89,4 +99,4 @@ def _lock(folder: Path) -> FileLock:
 
 def _clear(folder: Path) -> None:
     (folder / IDENTITY).unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

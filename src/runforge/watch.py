@@ -12,12 +12,12 @@ import multiprocessing
 import os
 import select
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from runforge import console
 from runforge.errors import Interrupted
 from runforge.job import Result
 from runforge.signals import ENDING
@@ -54,9 +54,7 @@ class Watch:
         result.write(self._result)
         for child in multiprocessing.active_children():
             child.kill()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(result.exit_code)
+        os._exit(console.flushed(result.exit_code))
 
     def done(self, result: Result) -> None:
         """The worker has done its work: nothing that comes now changes that."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from runforge import allocator, ranks, stopping
+from runforge import allocator, console, ranks, stopping
 from runforge.devices import device_type
 from runforge.errors import RunforgeError, in_one_line, of_the_machine
 from runforge.fingerprint import compare_nodes
@@ -32,6 +32,7 @@ from runforge.watch import Watch
 
 def main(arguments: list[str]) -> int:
     """Does the job that comes to the folder; returns the exit code."""
+    console.take_over(result=False)
     # A rank's parent is only lost when its agent was killed, which would have told it to stop.
     die_with_parent(signal.SIGKILL if ranks.in_group() else signal.SIGTERM)
     folder = Path(arguments[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import shutil
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from runforge import config
+from runforge.console import json_text
 from runforge.errors import UserError
 
 
@@ -31,13 +31,14 @@ def run(options: argparse.Namespace) -> None:
         folder = Path(temporary, "comparison")
         comparison, found = compare(store, options.runs, Path(temporary), diff=options.diff)
         write_comparison(folder, comparison, store.project, [one.fingerprint for one in found])
+        if not options.json:
+            told.print_comparison(comparison)
+            sys.stdout.flush()  # what can't be shown is not recorded at each try
         run_id = record(store, comparison, folder, shlex.join(["runforge", *sys.argv[1:]]))
         if page is not None:
             shutil.copy(folder / PAGE, page)
     if options.json:
-        print(json.dumps({"run_id": run_id, **comparison.to_dict()}, ensure_ascii=False))
-    else:
-        told.print_comparison(comparison)
+        print(json_text({"run_id": run_id, **comparison.to_dict()}))
     print(f"comparison: recorded as run {run_id}", file=sys.stderr)
 
 

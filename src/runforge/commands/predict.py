@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,12 +44,7 @@ def run(options: argparse.Namespace) -> None:
     progress = sys.stderr.isatty()
     given = samples(model.schema, model.modality, options.inputs, counted=progress)
     predictor = Predictor(model, device, options.batch_size, progress=progress)
-    try:
-        _write(predictor, given, output, form)
-    except BrokenPipeError:
-        # Who reads has enough, as `| head` has; Python would write once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from None
+    _write(predictor, given, output, form)
 
 
 def _write(predictor: Predictor, given: Rows, output: Path | None, form: str) -> None:

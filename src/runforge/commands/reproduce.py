@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from runforge import config
+from runforge.console import json_text
 from runforge.errors import NotReproduced
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
 
     verdict = make_again(project, options.run)
     if options.json:
-        print(json.dumps(verdict.to_dict(), ensure_ascii=False))
+        print(json_text(verdict.to_dict()))
     else:
         _print(verdict)
     if not verdict.is_identical:

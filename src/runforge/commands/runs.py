@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from runforge import config
+from runforge.console import json_text
 from runforge.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     store = open_store(project, experiment)
     found = list_runs(store, count=count, status=status, experiment=options.experiment)
     if options.json:
-        print(json.dumps([described(run) for run in found], ensure_ascii=False))
+        print(json_text([described(run) for run in found]))
     elif not found:
         print("no runs")
     else:

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from runforge import allocator
+from runforge import allocator, signals
 from runforge.errors import ConfigError
 from runforge.model_reference import bundle_folder
 
@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> None:
                 timeout_graceful_shutdown=STOP_S,
             )
         )
+        server.handle_exit = signals.apart(server.handle_exit)  # type: ignore
         _tell(address, port, options.allowed_host)
         server.run(sockets=[bound])
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from runforge import config
+from runforge.dvc_files import experiment
 from runforge.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ def run(_: argparse.Namespace) -> None:
     the file again would lose them in silence.
     """
     project = config.find_project()
-    if os.environ.get("DVC_EXP_NAME"):
+    if experiment(project) is not None:
         config.read_params(project)
         return
     composed = config.compose(project)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import mlflow.store.db.utils as mlflow_databases
 import requests
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
@@ -79,10 +80,12 @@ def store_uri(project: Path) -> str:
     """
     root = outermost_project(project)
     given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    # As an address: of what a folder's name may hold, these two would mean something else in it.
+    folder = Path(str(root).replace("%", "%25").replace("?", "%3F"))
     if not given:
-        return f"{_SQLITE}{root / 'mlflow.db'}"
+        return f"{_SQLITE}{folder / 'mlflow.db'}"
     if given.startswith(_SQLITE) and given != "sqlite:///:memory:":
-        return f"{_SQLITE}{root / given.removeprefix(_SQLITE)}"
+        return f"{_SQLITE}{folder / given.removeprefix(_SQLITE)}"
     if is_address(given):
         return given
     raise no_address(given)
@@ -149,18 +152,20 @@ def _connected(project: Path, uri: str) -> tuple[MlflowClient, Callable[[str], o
     """A client of the store, and what creates an experiment in it."""
     _hush()
     bound_requests()
+    mlflow_databases._make_parent_dirs_if_sqlite = _make_none
+    os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"  # what is acknowledged is written
     if uri.startswith("sqlite:"):
         create = _made_file(project, uri).create_experiment
-        return MlflowClient(uri), create
+        return MlflowClient(uri, uri), create
     if uri.startswith(_SERVERS):
         _require_answer(uri)
-    client = MlflowClient(uri)
+    client = MlflowClient(uri, uri)  # the registry is the store's, whatever a shell has set
     return client, client.create_experiment
 
 
 def _made_file(project: Path, uri: str) -> SqlAlchemyStore:
     """Creates and migrates under a lock: of processes that all met a fresh file, one survives."""
-    database = Path(unquote(uri.removeprefix(_SQLITE)))
+    database = Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0]))
     database.parent.mkdir(parents=True, exist_ok=True)
     artifacts = project / "mlruns"
     with FileLock(f"{database}.lock"):
@@ -172,6 +177,10 @@ def _made_file(project: Path, uri: str) -> SqlAlchemyStore:
     if moved:
         print(f"runforge: artifacts moved with the project, from {moved}", file=sys.stderr)
     return tables
+
+
+def _make_none(db_uri: str) -> None:
+    """MLflow takes the address for a path, and would make the folders of that name."""
 
 
 def _deliver_waiting(store: Store) -> None:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -188,7 +189,9 @@ def _dataset(client: MlflowClient, run_id: str, *, values: Mapping[str, str], co
 
 def _model(client: MlflowClient, run_id: str, *, path: Path, name: str) -> None:
     """`path`: a folder in MLflow's form; its file `MLmodel` learns the model's id."""
-    run, record = client.get_run(run_id), Model.load(str(path))
+    # Not by `Model.load`, which takes a path for an address: `%20` in it would be a space.
+    noted = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
+    run, record = client.get_run(run_id), Model.from_dict(noted)
     made = _logged_model(client, run, record, name)
     record.model_id = record.model_uuid = made.model_id
     record.artifact_path = made.artifact_location
