@@ -37,7 +37,7 @@ def check_sweep(sweeper: str, overrides: Iterable[Any]) -> None:
 
 
 def _check_values(override: Any) -> None:
-    where, key = f"override {override.input_line}", override.key_or_group
+    where = f"override {override.input_line}"
     if override.is_interval_sweep():
         ends = override.value()
         named = shlex.quote(f"{override.get_key_element()}={ends.start:g},{ends.end:g}")
