@@ -331,7 +331,7 @@ def test_what_is_shuffled_is_run_as_it_was_composed(
         ),
         (
             "seed=interval(0,1)",
-            "no list of values; name values, or `'seed=range(1,4)'`",
+            "no list of values; name values, such as `seed=0,1`",
         ),
         ("seed=glob(*)", "there is nothing to try; glob() finds choices of a group"),
         ("seed=range(3,1)", "there is nothing to try; name values, or a range"),

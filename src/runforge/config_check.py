@@ -82,7 +82,8 @@ def _check_task(settings: Settings, origin: Origin) -> None:
     tasks = [path.stem for path in sorted((origin.project / CONF / "task").glob("*.yaml"))]
     fitting = [f"`task={name}`" for name in tasks if _learns(origin.project, name) == kind]
     mend = f"take {' or '.join(fitting)}"
-    places = [f"{origin.of(key)}: {key}" for key in ("task._target_", "data.target.kind")]
+    places = [f"{origin.of('task._target_')}: task"]
+    places.append(f"{origin.of('data.target.kind')}: data.target.kind")
     where = next((place for place in places if place.startswith("override ")), places[0])
     typed = [key_of(override) for override in origin.overrides]
     name = settings.data.name

@@ -37,9 +37,11 @@ def check_sweep(sweeper: str, overrides: Iterable[Any]) -> None:
 
 
 def _check_values(override: Any) -> None:
-    where, key = f"override {override.input_line}", override.key_or_group
+    where = f"override {override.input_line}"
     if override.is_interval_sweep():
-        mend = f"name values, or `{shlex.quote(f'{key}=range(1,4)')}`"
+        ends = override.value()
+        named = shlex.quote(f"{override.get_key_element()}={ends.start:g},{ends.end:g}")
+        mend = f"name values, such as `{named}`"
         raise ConfigError("an interval has no list of values", where=where, mend=mend)
     mend = "name values, or a range by its start, end and step"
     if override.value_type.name == "GLOB_CHOICE_SWEEP":

@@ -14,6 +14,7 @@ from runforge import places, targets
 from runforge.atomic import clear_what_was_left
 from runforge.dvc_files import check_data
 from runforge.errors import DataError
+from runforge.overrides import typed
 from runforge.packing import PackingSettings, pack
 from runforge.prepared import check_whole
 from runforge.sample_sets import check_unmixed
@@ -99,6 +100,10 @@ def data_root(project: Path, data: DataSettings) -> Path:
     except OSError as error:
         mend = "set data.root to a folder"
         raise DataError(f"can't be a folder ({error.strerror})", where=where, mend=mend) from error
+    if root.is_file():
+        folder = os.path.relpath(root.parent, project)
+        mend = f"set it to the folder that the file lies in: {typed('data.root', folder)}"
+        raise DataError("it is a file", where=where, mend=mend)
     if not there:
         mend = "put data there, set data.root=FOLDER, or write samples: `runforge sample digits`"
         if data.root.startswith("~/"):
