@@ -28,7 +28,6 @@ CHOICES = sorted(
 NEEDS = {
     "machine=multi_node": ["machine.rendezvous='node7:29400'"],
     "data=diabetes": ["task=regression"],
-    "data=table": ["data.source.target=label"],
     "task=regression": ["data=diabetes"],
 }
 """What a choice leaves to the user."""
@@ -419,7 +418,6 @@ def test_what_may_have_been_meant_composes(project: Path, typed: str, meant: str
             "seed=;",
             "should be a valid integer; mend the value, which is else `seed=0`",
         ),
-        ("data=table", "data.source.target: it has to be given; write data.source.target=VALUE"),
         ("data=images data.source.splits=x", "override data.source.splits=x"),
     ],
 )
