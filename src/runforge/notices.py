@@ -6,7 +6,7 @@ A source, a modality or a check calls `notice`; whoever keeps what is noticed us
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -29,11 +29,18 @@ def notice(what: str, *, where: str = "", hint: str = "") -> None:
 
 
 @contextmanager
-def collected() -> Iterator[list[str]]:
-    """The list that notices are added to while inside."""
+def collected(say: Callable[[str], None] = lambda line: None) -> Iterator[list[str]]:
+    """The list that notices are added to while inside.
+
+    Where what goes on inside fails, each is said: it may tell why.
+    """
     found: list[str] = []
     token = _COLLECTED.set(found)
     try:
         yield found
+    except Exception:
+        for line in found:
+            say(f"warning: {line}")
+        raise
     finally:
         _COLLECTED.reset(token)

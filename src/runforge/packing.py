@@ -104,7 +104,7 @@ def pack(  # noqa: PLR0913 - the parts, their origin and where to, each named by
     with (
         new_folder(folder) as temporary,
         unchanged(root, besides=temporary),
-        collected() as notices,
+        collected(say) as notices,
     ):
         samples = _listed(source, root)
         if not samples:
