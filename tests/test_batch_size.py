@@ -75,7 +75,7 @@ def test_nothing_fits_and_nothing_is_recorded(project: Project) -> None:
     [
         (("machine.devices=2",), "machine.devices: the batch size is found on one device"),
         (("machine.strategy=fsdp",), "machine.devices: the batch size is found on one device"),
-        (("--memory", "much"), "argument --memory: much is no amount of memory"),
+        (("--memory", "much"), "--memory: much is no amount of memory"),
         (("data.root=nowhere",), "data.root=nowhere: there is no such folder"),
         (("optimizer=sgd", "optimizer.learning_rate=1e38"), "lower optimizer.learning_rate"),
     ],

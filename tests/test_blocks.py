@@ -273,5 +273,5 @@ def test_networks_that_can_not_be_sharded(tmp_path: Path) -> None:
             messages, ("scalar parameters", "is shared between blocks"), strict=True
         ):
             assert message.startswith("machine.strategy=fsdp: the network can't be sharded")
-            assert reason in message and message.endswith("; take machine.strategy=ddp")
+            assert reason in message and message.endswith("; take `machine.strategy=ddp`")
             assert "\n" not in message

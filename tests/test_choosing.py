@@ -47,7 +47,7 @@ def measured(project: Project) -> str:
     """The id of a run whose choices were measured, which is said."""
     done = project.runforge("train", *AUTO)
     assert done.stderr.count(MEASURING) == 1
-    assert " as given " in done.stderr and " threads=1 " in done.stderr
+    assert "\nas given " in done.stderr and "\nthreads=1 " in done.stderr
     return done.stdout.strip()
 
 

@@ -117,6 +117,7 @@ def test_a_mistaken_combination_of_a_sweep_stops_it_before_the_first_trial(
 
 
 def test_a_tracking_server_that_does_not_answer(bare_project: Project) -> None:
+    bare_project.runforge("sample", "digits")
     line = refused(bare_project, "train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "http://127.0.0.1:9" in line
 

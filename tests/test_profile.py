@@ -28,7 +28,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_a_profile_is_told_drawn_and_traced(project: Project) -> None:
     done = project.runforge("profile", *QUICK)
     for part in (*PARTS.values(), "other", "a step"):
-        assert f"\n {part} " in done.stdout
+        assert f"\n{part} " in done.stdout
     assert "20 samples" in done.stdout
     assert "first: it takes" in done.stderr or "nothing around it is worth" in done.stderr
     assert "Traceback" not in done.stderr and "USDT" not in done.stderr

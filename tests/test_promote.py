@@ -104,7 +104,7 @@ def test_back_to_none(project: Project, good: str) -> None:
     clear(project)
     project.runforge("promote", good)
     line = project.runforge("promote", "--rollback", code=2).stderr
-    assert "digits@champion is version 1, with none before it; promote another run" in line
+    assert "images@champion is version 1, with none before it; promote another run" in line
 
 
 def test_a_champion_whose_run_is_gone(project: Project, good: str) -> None:
@@ -115,7 +115,7 @@ def test_a_champion_whose_run_is_gone(project: Project, good: str) -> None:
     project.run("mlflow", "runs", "delete", "--run-id", lost)
     uri = f"sqlite:///{project.folder}/mlflow.db"
     project.run("mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri)
-    champion = ("predict", "--model", "models:/digits@champion", "data/3", "--output", "p.csv")
+    champion = ("predict", "--model", "models:/images@champion", "data/3", "--output", "p.csv")
     assert f"run {lost} is gone from the store; the copy in" in project.runforge(*champion).stderr
     gates = json.loads(project.runforge("promote", good, "--json", code=None).stdout)["gates"]
     found = {gate["name"]: gate["told"] for gate in gates}
@@ -136,7 +136,7 @@ def test_a_champion_whose_run_is_gone(project: Project, good: str) -> None:
 def champion_of(project: Project, run_id: str) -> None:
     """As it was before a promotion."""
     mlflow = client(project)
-    (found,) = [v for v in mlflow.search_model_versions("name = 'digits'") if v.run_id == run_id]
+    (found,) = [v for v in mlflow.search_model_versions("name = 'images'") if v.run_id == run_id]
     mlflow.set_registered_model_alias(MODEL, "champion", found.version)
     mlflow.delete_registered_model_alias(MODEL, "previous")
 

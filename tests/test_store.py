@@ -50,7 +50,10 @@ def test_the_variable_is_used_and_made_absolute(tmp_path, monkeypatch):
 )
 def test_a_folder_is_refused(tmp_path, monkeypatch, folder):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", folder)
-    with pytest.raises(StoreError, match=r"MLFLOW_TRACKING_URI: .*; unset it, or .*sqlite"):
+    with pytest.raises(
+        StoreError,
+        match=r"MLFLOW_TRACKING_URI: .*; write `MLFLOW_TRACKING_URI=sqlite:.*, or unset it",
+    ):
         store_uri(tmp_path)
 
 

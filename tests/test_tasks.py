@@ -133,7 +133,7 @@ def test_weights_are_no_part_of_the_state() -> None:
         ),
         ({**MULTICLASS, "loss": BINARY["loss"]}, class_schema([3, 3]), "take CrossEntropyLoss"),
         ({**REGRESSION, "loss": BINARY["loss"]}, value_schema(), "take MSELoss, L1Loss"),
-        ({**MULTICLASS, "class_weights": [1.0]}, class_schema([3, 3]), "1 weights for 2 classes"),
+        ({**MULTICLASS, "class_weights": [1.0]}, class_schema([3, 3]), "1 weight for 2 classes"),
         ({**MULTICLASS, "class_weights": "balanced"}, class_schema([3, 0]), "samples of class 1"),
         (
             {**MULTICLASS, "loss": {**MULTICLASS["loss"], "label_smoothing": 2.0}},  # type: ignore[dict-item]

@@ -12,8 +12,9 @@ from typing import Any
 
 from mlflow.tracking import MlflowClient
 
-from runforge import places
+from runforge import places, selection
 from runforge.journal import JournalReader
+from runforge.metrics.figures import MAIN_METRICS
 from tests.conftest import Project
 
 
@@ -39,8 +40,9 @@ def what_arrived(
     folder = places.run_folder(project.folder, run_id)
     entries = [e for path in folder.glob("*journal.jsonl") for e in JournalReader(path).read()]
     wanted = {(run_id, n, entry.step) for entry in entries for n in entry.metrics}
-    figures = json.loads((folder / "evaluation" / "metrics.json").read_text())
-    wanted |= {(run_id, f"test/{n}", 0) for n in figures}
+    for name, prefix in ((MAIN_METRICS, "test/"), (selection.FILE, selection.PREFIX)):
+        figures = json.loads((folder / "evaluation" / name).read_text())
+        wanted |= {(run_id, f"{prefix}{n}", 0) for n in figures}
     found = Counter({k: n for k, n in stored(database).items() if k[1] != "epoch"})
     said, fine = lost_and_doubled(found, wanted)
     yield "metrics of that run, after `runforge sync`", said, fine

@@ -148,7 +148,8 @@ def _put_aside(folder: Path, chance: random.Random, *, older: bool) -> bool:
     with redirect_stderr(StringIO()) as said:
         found = newest_whole(folder)
     aside = newest.with_name(f"{DAMAGED}{newest.name}")
-    told = said.getvalue().count("\n") == 1 and newest.name in said.getvalue()
+    # That training begins anew is another line.
+    told = said.getvalue().count("\n") == 2 - older and newest.name in said.getvalue()
     return told and found == (others[0] if older else None) and aside.exists()
 
 

@@ -109,7 +109,8 @@ def link_problem(path: Path, above: tuple[Path, ...]) -> str | None:
 
 def leaves(path: Path, root: Path) -> bool:
     """Whether a path leads out of a folder: not where a link leads into the cache of DVC's."""
-    target, top = path.resolve(), root.resolve()
+    # Not `resolve`, which raises where a link leads back to itself.
+    target, top = Path(os.path.realpath(path)), root.resolve()
     return not target.is_relative_to(top) and not dvc_cache.holds(target, top)
 
 
