@@ -31,7 +31,6 @@ from tests.odd.texts import VALUES
 
 NEEDS = {
     "data=diabetes": ("task=regression",),
-    "data=table": ("data.source.target=label",),
     "task=regression": ("data=diabetes",),
     "machine=multi_node": ("machine.rendezvous=node7:29400",),
 }
